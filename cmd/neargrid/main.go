@@ -1,0 +1,4 @@
+// Command neargrid runs and inspects a neargrid node.
+package main
+
+func main() {}

@@ -1,0 +1,2 @@
+// Package partition holds one partition's data.
+package partition
