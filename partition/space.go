@@ -1,0 +1,228 @@
+package partition
+
+import (
+	"fmt"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	mappingBits  = 26
+	mappingBytes = 1 << mappingBits // 64 MiB, the unit asked of the operating system
+	pageBits     = 12
+	pageBytes    = 1 << pageBits // 4 KiB, the unit handed out
+	mappingPages = mappingBytes / pageBytes
+	mappingsMax  = 1 << 14 // 1 TiB
+
+	// purgeRunPages is the shortest free run whose memory goes back to the operating system.
+	purgeRunPages = 16
+)
+
+// Space is a node's memory outside the Go heap: 64 MiB mappings, handed out as runs of 4 KiB pages. Addresses are
+// offsets that stay small (40 bits), so an index can hold them beside a hash tag; the collector neither scans nor paces
+// on what lives here.
+//
+// Alloc and Free may be called from any goroutine. A run belongs to whoever allocated it; Bytes does not lock.
+type Space struct {
+	maps   [mappingsMax]atomic.Pointer[[mappingBytes]byte]
+	owners [mappingsMax]atomic.Pointer[[mappingPages]uint32] // what a run's owner noted on each of its pages
+	used   atomic.Int64                                      // bytes of all allocated runs and regions
+
+	slabs slabs
+
+	mu struct {
+		sync.Mutex
+		pages []pageMap // one for each mapping, in order
+		first int       // no mapping below has a free page
+		dirty int64     // free pages that were used before, and so are still resident
+	}
+}
+
+// pageMap is a mapping's allocation state: a set bit is a page in use.
+type pageMap struct {
+	used  [mappingPages / 64]uint64
+	dirty [mappingPages / 64]uint64 // free, but resident
+	free  int                       // pages not in use
+	// No free run longer than this; an upper bound, made exact when a search fails.
+	longest int
+}
+
+// NewSpace returns an empty space; mappings are made when first needed.
+func NewSpace() *Space {
+	s := &Space{}
+	s.Alloc(1) // address 0 is nobody's, so that a slot of 0 can mean empty
+	s.used.Store(0)
+	return s
+}
+
+// Used is the number of bytes allocated, in whole pages.
+func (s *Space) Used() int64 { return s.used.Load() }
+
+// Bytes is a view of n bytes at off. It stays valid until the run is freed.
+func (s *Space) Bytes(off uint64, n int) []byte {
+	i := off & (mappingBytes - 1)
+	return s.maps[off>>mappingBits&(mappingsMax-1)].Load()[i : i+uint64(n) : i+uint64(n)]
+}
+
+// tail is a view from off to the end of its mapping, for readers that learn the length from the first bytes.
+func (s *Space) tail(off uint64) []byte {
+	return s.maps[off>>mappingBits&(mappingsMax-1)].Load()[off&(mappingBytes-1):]
+}
+
+// own notes id on the pages of the run at off: all of them, since an address inside must lead back to the owner.
+func (s *Space) own(off uint64, n int, id uint32) {
+	owners := s.owners[off>>mappingBits].Load()
+	first := int(off&(mappingBytes-1)) >> pageBits
+	for p := first; p < first+pagesFor(n); p++ {
+		owners[p] = id
+	}
+}
+
+// owner is what own noted for the page of off.
+func (s *Space) owner(off uint64) uint32 {
+	return s.owners[off>>mappingBits&(mappingsMax-1)].Load()[off&(mappingBytes-1)>>pageBits]
+}
+
+func pagesFor(n int) int { return (n + pageBytes - 1) >> pageBits }
+
+// Alloc returns a run of whole pages of at least n bytes, 1 <= n <= 64 MiB. Its contents are undefined.
+func (s *Space) Alloc(n int) uint64 {
+	pages := pagesFor(n)
+	if pages < 1 || pages > mappingPages {
+		panic(fmt.Sprintf("partition: Space.Alloc of %d bytes", n))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.used.Add(int64(pages) << pageBits)
+	for i := s.mu.first; i < len(s.mu.pages); i++ {
+		m := &s.mu.pages[i]
+		if m.free == 0 {
+			if i == s.mu.first {
+				s.mu.first++
+			}
+			continue
+		}
+		if m.longest < pages {
+			continue
+		}
+		if at := m.find(pages); at >= 0 {
+			s.mu.dirty -= int64(m.take(at, pages))
+			return uint64(i)<<mappingBits | uint64(at)<<pageBits
+		}
+	}
+	i := len(s.mu.pages)
+	if i == mappingsMax {
+		panic("partition: space of 1 TiB is full")
+	}
+	mem, err := mapMemory(mappingBytes)
+	if err != nil {
+		panic(fmt.Sprintf("partition: out of memory: %v", err))
+	}
+	s.maps[i].Store((*[mappingBytes]byte)(mem))
+	s.owners[i].Store(new([mappingPages]uint32))
+	s.mu.pages = append(s.mu.pages, pageMap{free: mappingPages, longest: mappingPages})
+	s.mu.pages[i].take(0, pages)
+	return uint64(i) << mappingBits
+}
+
+// Free gives back the run that Alloc(n) returned at off.
+func (s *Space) Free(off uint64, n int) {
+	pages := pagesFor(n)
+	s.used.Add(-int64(pages) << pageBits)
+	i, at := int(off>>mappingBits), int(off&(mappingBytes-1))>>pageBits
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := &s.mu.pages[i]
+	for p := at; p < at+pages; p++ {
+		if m.used[p/64]&(1<<(p%64)) == 0 {
+			panic(fmt.Sprintf("partition: page %#x freed twice", p))
+		}
+		m.used[p/64] &^= 1 << (p % 64)
+		m.dirty[p/64] |= 1 << (p % 64)
+	}
+	m.free += pages
+	m.longest = mappingPages
+	s.mu.dirty += int64(pages)
+	s.mu.first = min(s.mu.first, i)
+}
+
+// find returns the first run of that many free pages, or -1 after making longest exact.
+func (m *pageMap) find(pages int) int {
+	run, longest := 0, 0
+	for w, word := range m.used {
+		if word == ^uint64(0) {
+			run = 0
+			continue
+		}
+		if word == 0 {
+			run += 64
+			if run >= pages {
+				return w*64 + 64 - run
+			}
+			longest = max(longest, run)
+			continue
+		}
+		for b := 0; b < 64; {
+			if word&(1<<b) != 0 {
+				run = 0
+				b += bits.TrailingZeros64(^(word >> b))
+				continue
+			}
+			n := min(bits.TrailingZeros64(word>>b), 64-b)
+			if run+n >= pages {
+				return w*64 + b - run
+			}
+			run, b = run+n, b+n
+			longest = max(longest, run)
+		}
+	}
+	m.longest = longest
+	return -1
+}
+
+// take marks a run as in use and returns how many of its pages were resident.
+func (m *pageMap) take(at, pages int) (dirty int) {
+	for p := at; p < at+pages; p++ {
+		bit := uint64(1) << (p % 64)
+		m.used[p/64] |= bit
+		if m.dirty[p/64]&bit != 0 {
+			m.dirty[p/64] &^= bit
+			dirty++
+		}
+	}
+	m.free -= pages
+	return dirty
+}
+
+// Purge returns resident free pages to the operating system when they are more than a sixteenth of what is used. It is
+// called about once a second.
+func (s *Space) Purge() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.dirty<<pageBits < max(s.used.Load()/16, 4<<20) {
+		return
+	}
+	for i := range s.mu.pages {
+		m := &s.mu.pages[i]
+		for p := 0; p < mappingPages; {
+			if m.dirty[p/64]>>(p%64) == 0 {
+				p = (p/64 + 1) * 64
+				continue
+			}
+			start := p
+			for p < mappingPages && m.dirty[p/64]&(1<<(p%64)) != 0 {
+				p++
+			}
+			if p-start < purgeRunPages {
+				p++
+				continue
+			}
+			releaseMemory(s.maps[i].Load()[start<<pageBits : p<<pageBits])
+			for q := start; q < p; q++ {
+				m.dirty[q/64] &^= 1 << (q % 64)
+			}
+			s.mu.dirty -= int64(p - start)
+		}
+	}
+}
