@@ -48,6 +48,8 @@ type dict struct {
 	moved func(from, to uint64)
 	// dirty: noted for compaction at the end of the transaction.
 	dirty bool
+	// dropped: deleted, about to be released, perhaps on another goroutine.
+	dropped bool
 }
 
 type segment struct {

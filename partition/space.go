@@ -195,6 +195,26 @@ func (m *pageMap) take(at, pages int) (dirty int) {
 	return dirty
 }
 
+// region returns a mapping of its own of at least n bytes, beside the 64 MiB ones: mem grown to n, or a new one where
+// mem is nil. What is added is zero. n = 0 unmaps mem.
+func (s *Space) region(mem []byte, n int) []byte {
+	n = pagesFor(n) << pageBits
+	var err error
+	s.used.Add(int64(n - len(mem)))
+	switch {
+	case n == 0:
+		err, mem = unmapMemory(mem), nil
+	case mem == nil:
+		mem, err = mapMemory(n)
+	default:
+		mem, err = remapMemory(mem, n)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("partition: out of memory: %v", err))
+	}
+	return mem
+}
+
 // Purge returns resident free pages to the operating system when they are more than a sixteenth of what is used. It is
 // called about once a second.
 func (s *Space) Purge() {

@@ -1,0 +1,168 @@
+package partition
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// The effects: what a batch is made of. Each touches one key and needs only that key (RENAME is opDel and opRestore),
+// except opSwapDB and opFlushDB, which concern the partition. Encoding stands in the Tx primitive, decoding in Apply
+// below; both call the same apply function, which stands in the type's file.
+//
+//	1 B code, 1 B database, key (varint length, bytes), arguments
+const (
+	opSet        = 1 + iota // kind byte, expiry varint, value
+	opPatch                 // offset, bytes
+	opDel                   // -
+	opExpireAt              // ms since 1970, 0 = never
+	opHSet                  // count of pairs, field, value ...
+	opHDel                  // count, field ...
+	opSAdd                  // count, member ...
+	opSRem                  // count, member ...
+	opListSplice            // index, drop, count, element ...
+	opZAdd                  // count, score 8 B, member ...
+	opZRem                  // count, member ...
+	opRestore               // expiry, value as dumped
+	opSwapDB                // other database; no key
+	opFlushDB               // no key
+)
+
+func appendBytes(dst, b []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(b)))
+	return append(dst, b...)
+}
+
+// appendMany appends a count and that many byte strings.
+func appendMany(dst []byte, items [][]byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(items)))
+	for _, b := range items {
+		dst = appendBytes(dst, b)
+	}
+	return dst
+}
+
+// effectReader decodes effects. After a failure it returns zero values, and bad stays true.
+type effectReader struct {
+	b     []byte
+	bad   bool
+	items [][]byte // reused by many
+}
+
+func (r *effectReader) byte() byte {
+	if len(r.b) == 0 {
+		r.bad = true
+		return 0
+	}
+	c := r.b[0]
+	r.b = r.b[1:]
+	return c
+}
+
+func (r *effectReader) uint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.bad, r.b = true, nil
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *effectReader) int() int64 { return int64(r.uint()) }
+
+// bytes is a view of the batch.
+func (r *effectReader) bytes() []byte {
+	n := r.uint()
+	if n > uint64(len(r.b)) {
+		r.bad, r.b = true, nil
+		return nil
+	}
+	b := r.b[:n:n]
+	r.b = r.b[n:]
+	return b
+}
+
+func (r *effectReader) fixed64() uint64 {
+	if len(r.b) < 8 {
+		r.bad, r.b = true, nil
+		return 0
+	}
+	v := binary.LittleEndian.Uint64(r.b)
+	r.b = r.b[8:]
+	return v
+}
+
+// many reads what appendMany wrote; per says how many byte strings count as one.
+func (r *effectReader) many(per int) [][]byte {
+	n := r.uint()
+	if n > uint64(len(r.b)) {
+		r.bad, r.b = true, nil
+		return nil
+	}
+	r.items = r.items[:0]
+	for range int(n) * per {
+		r.items = append(r.items, r.bytes())
+	}
+	return r.items
+}
+
+// Apply plays a batch from another copy of this partition.
+func (p *Partition) Apply(b Batch) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b.Seq != p.seq+1 {
+		return fmt.Errorf("%w: sequence %d after %d", ErrBatch, b.Seq, p.seq)
+	}
+	p.now = b.TimeMs
+	r := &effectReader{b: b.Effects}
+	for range b.Count {
+		if err := p.applyEffect(r); err != nil {
+			return err
+		}
+	}
+	if len(r.b) > 0 {
+		return fmt.Errorf("%w: %d bytes after the last effect", ErrBatch, len(r.b))
+	}
+	p.seq = b.Seq
+	p.tidy(compactFloorBytes + 2*len(b.Effects))
+	return nil
+}
+
+func (p *Partition) applyEffect(r *effectReader) error {
+	op, db, key := r.byte(), int(r.byte()), r.bytes()
+	if r.bad || db >= Databases {
+		return fmt.Errorf("%w: effect without code, database or key", ErrBatch)
+	}
+	h := p.store.seed.hash(key)
+	var apply func() bool // false: impossible on this key
+	switch op {
+	case opSet:
+		kind, expireAt, value := r.byte(), r.int(), r.bytes()
+		apply = func() bool { return p.applySet(db, h, key, kind, value, expireAt) }
+	case opPatch:
+		offset, data := r.uint(), r.bytes()
+		apply = func() bool { return p.applyPatch(db, h, key, int(offset), data) }
+	case opDel:
+		apply = func() bool { return p.applyDel(db, h, key) }
+	case opExpireAt:
+		at := r.int()
+		apply = func() bool { return p.applyExpireAt(db, h, key, at) }
+	case opRestore:
+		expireAt, dump := r.int(), r.bytes()
+		apply = func() bool { return p.applyRestore(db, h, key, dump, expireAt) }
+	case opSwapDB:
+		other := int(r.uint())
+		apply = func() bool { return p.applySwapDB(db, other) }
+	case opFlushDB:
+		apply = func() bool { return p.applyFlushDB(db) }
+	default:
+		return fmt.Errorf("%w: unknown effect %d", ErrBatch, op)
+	}
+	if r.bad {
+		return fmt.Errorf("%w: effect %d on %q is cut short", ErrBatch, op, key)
+	}
+	if !apply() {
+		return fmt.Errorf("%w: effect %d does not fit the key %q", ErrBatch, op, key)
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+package partition
+
+import "sync"
+
+// Partition is one partition's data: a dict for each database, the large values those refer to, and the batch being
+// built. Everything but ID and store is guarded by mu; a Tx holds it from Begin to End.
+type Partition struct {
+	ID    int
+	store *Store
+
+	mu      sync.Mutex
+	dbs     [Databases]*dict // nil until a key is written
+	objects []ownedObject    // large values, by the index that their record holds
+	spare   []uint32         // free indexes of objects
+	doomed  []releaser       // deleted by this transaction, released when it is sealed
+
+	seq     uint64  // of the last sealed batch
+	effects []byte  // of the batch being built
+	changed int     // effects in the batch being built
+	touched []*dict // may have something to compact
+	watched map[watchKey]*watch
+	stats   Stats
+	now     int64  // of the transaction under way, ms since 1970
+	scratch []byte // reused for copies within one call
+}
+
+// keepScratch keeps a buffer for reuse, unless it has grown beyond what is worth keeping.
+func (p *Partition) keepScratch(b []byte) {
+	if cap(b) <= effectsKeepBytes {
+		p.scratch = b[:0]
+	}
+}
+
+// object is a value too large for a record: it has memory of its own.
+type object interface {
+	typ() Type
+	encoding() string
+	// count is the number of elements; the length in bytes for a string.
+	count() int
+	// bytes is what it occupies.
+	bytes() int
+	// index is the dict it is built on; nil where it has none.
+	index() *dict
+	// dump appends its elements as value.go's dump describes.
+	dump(dst []byte) []byte
+	releaser
+}
+
+// releaser is memory to be freed. It may be on any goroutine, after the last use.
+type releaser interface{ release() }
+
+// ownedObject is a place in the table of large values.
+type ownedObject struct {
+	object     // nil = free
+	db     int // whose it is
+}
+
+// dict returns a database's dict for writing.
+func (p *Partition) dict(db int) *dict {
+	d := p.dbs[db]
+	if d == nil {
+		d = newDict(p.store.Space, p.store.seed)
+		p.dbs[db] = d
+	}
+	p.touch(d)
+	return d
+}
+
+// touch notes that d changes, so that it pays its share of compaction when the batch is sealed.
+func (p *Partition) touch(d *dict) {
+	if !d.dirty {
+		d.dirty = true
+		p.touched = append(p.touched, d)
+	}
+}
+
+// find looks a key up in a database, whether expired or not.
+func (p *Partition) find(db int, h uint64, key []byte) entry {
+	if p.dbs[db] == nil {
+		return entry{}
+	}
+	return p.dbs[db].find(h, key)
+}
+
+// put makes or overwrites a key; the caller then writes the returned record's value. A large value that the key had is
+// deleted, unless the new one is an object too (then the caller has dealt with it).
+func (p *Partition) put(db int, h uint64, key []byte, head byte, valueLen int, expireAt int64) record {
+	d := p.dict(db)
+	at := d.find(h, key)
+	access := p.newAccess()
+	if at.off != 0 {
+		old := d.record(at.off)
+		if old.kind() == kindObject && head&kindMask != kindObject {
+			p.dropObject(objectIndex(old))
+		}
+		access = old.access()
+	}
+	r, _ := d.put(at, h, key, head, access, valueLen, expireAt)
+	return r
+}
+
+// remove deletes a key that is there.
+func (p *Partition) remove(db int, at entry) {
+	d := p.dict(db)
+	if r := d.record(at.off); r.kind() == kindObject {
+		p.dropObject(objectIndex(r))
+	}
+	d.remove(at)
+}
+
+const objectIndexBytes = 4
+
+func objectIndex(r record) uint32 {
+	v := r.value()
+	return uint32(v[0]) | uint32(v[1])<<8 | uint32(v[2])<<16 | uint32(v[3])<<24
+}
+
+// object returns the large value that a record of kindObject refers to.
+func (p *Partition) object(r record) object { return p.objects[objectIndex(r)].object }
+
+// putObject makes a key's value a large one. An earlier value is deleted, unless it is this same object.
+func (p *Partition) putObject(db int, h uint64, key []byte, o object, expireAt int64) {
+	if at := p.find(db, h, key); at.off != 0 {
+		if r := p.dbs[db].record(at.off); r.kind() == kindObject {
+			p.dropObject(objectIndex(r))
+		}
+	}
+	var i uint32
+	if n := len(p.spare); n > 0 {
+		i = p.spare[n-1]
+		p.spare = p.spare[:n-1]
+		p.objects[i] = ownedObject{o, db}
+	} else {
+		i = uint32(len(p.objects))
+		p.objects = append(p.objects, ownedObject{o, db})
+	}
+	r := p.put(db, h, key, kindObject, objectIndexBytes, expireAt)
+	v := r.value()
+	v[0], v[1], v[2], v[3] = byte(i), byte(i>>8), byte(i>>16), byte(i>>24)
+}
+
+// dropObject takes a large value out of the table; its memory is released when the batch is sealed, so that what was
+// read of it stays readable until then.
+func (p *Partition) dropObject(i uint32) {
+	o := p.objects[i].object
+	if d := o.index(); d != nil {
+		d.dropped = true
+	}
+	p.doomed = append(p.doomed, o)
+	p.objects[i] = ownedObject{}
+	p.spare = append(p.spare, i)
+}
+
+// compactFloorBytes is what every write may move in compaction at least; it moves twice its own size beyond that.
+const compactFloorBytes = 1 << 10
+
+// seal ends the batch under construction, if there is one, and hands it to the sink. It also pays for compaction and
+// lets go of what the transaction deleted.
+func (p *Partition) seal(now int64, group uint64, groupSize int) {
+	if p.changed > 0 {
+		p.seq++
+		p.stats.Effects += int64(p.changed)
+		if p.store.sink != nil {
+			p.store.sink(p, Batch{
+				Partition: p.ID, Seq: p.seq, TimeMs: now, Group: group, GroupSize: groupSize,
+				Count: p.changed, Effects: p.effects,
+			})
+		}
+	}
+	p.tidy(compactFloorBytes + 2*len(p.effects))
+	if cap(p.effects) > effectsKeepBytes {
+		p.effects = nil
+	}
+	p.effects, p.changed = p.effects[:0], 0
+}
+
+// effectsKeepBytes: a batch buffer that grew beyond is not kept.
+const effectsKeepBytes = 64 << 10
+
+// tidy compacts what was touched, up to budget bytes a dict, and releases what was deleted.
+func (p *Partition) tidy(budget int) {
+	rest := p.touched[:0]
+	for _, d := range p.touched {
+		if !d.dropped && d.compact(budget) {
+			rest = append(rest, d) // stays dirty
+		} else {
+			d.dirty = false
+		}
+	}
+	clear(p.touched[len(rest):])
+	p.touched = rest
+	for i, o := range p.doomed {
+		p.doomed[i] = nil
+		select {
+		case p.store.reaper <- o:
+		default:
+			o.release()
+		}
+	}
+	p.doomed = p.doomed[:0]
+}

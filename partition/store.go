@@ -1,0 +1,135 @@
+package partition
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+)
+
+// Databases is the number of databases SELECT can choose from.
+const Databases = 16
+
+// Limits are the settings the store reads while it runs; each may change at any time. Names follow Redis's.
+type Limits struct {
+	HashMaxEntries atomic.Int64 // fields of a packed hash
+	HashMaxValue   atomic.Int64 // bytes of a packed hash's longest field or value
+	ListMaxSize    atomic.Int64 // list-max-listpack-size: entries, or -1..-5 for 4..64 KiB
+	SetMaxIntset   atomic.Int64
+	ZsetMaxEntries atomic.Int64
+	ZsetMaxValue   atomic.Int64
+	LFU            atomic.Bool // access is counted (LFU), not timed (LRU)
+	LFULogFactor   atomic.Int64
+	LFUDecayMin    atomic.Int64 // minutes after which a counter loses one
+}
+
+// NewLimits returns Redis 7.0's defaults.
+func NewLimits() *Limits {
+	l := &Limits{}
+	l.HashMaxEntries.Store(512)
+	l.HashMaxValue.Store(64)
+	l.ListMaxSize.Store(-2)
+	l.SetMaxIntset.Store(512)
+	l.ZsetMaxEntries.Store(128)
+	l.ZsetMaxValue.Store(64)
+	l.LFULogFactor.Store(10)
+	l.LFUDecayMin.Store(1)
+	return l
+}
+
+// Sink receives every sealed batch, under its partition's lock. The batch's bytes are the partition's: a sink copies
+// what it keeps, and does no I/O.
+type Sink func(p *Partition, b Batch)
+
+// Options make a Store.
+type Options struct {
+	Partitions int // a power of two, 1..Slots
+	Seed       Seed
+	Limits     *Limits // nil: NewLimits
+	Sink       Sink    // nil: batches are sealed and dropped
+}
+
+// Store is all partitions of a node, and the memory they share.
+type Store struct {
+	Space  *Space
+	Limits *Limits
+	seed   Seed
+	sink   Sink
+	parts  []*Partition
+	shift  uint
+	group  atomic.Uint64 // the last group id given to a transaction over several partitions
+	reaper chan releaser // large values to be released off the loop
+}
+
+// reaperQueueMax bounds the values waiting to be released; beyond it they are released at once.
+const reaperQueueMax = 1024
+
+// NewStore makes an empty store.
+func NewStore(o Options) (*Store, error) {
+	if o.Partitions < 1 || o.Partitions > Slots || o.Partitions&(o.Partitions-1) != 0 {
+		return nil, fmt.Errorf("partitions must be a power of two from 1 to %d, not %d", Slots, o.Partitions)
+	}
+	if o.Limits == nil {
+		o.Limits = NewLimits()
+	}
+	s := &Store{
+		Space: NewSpace(), Limits: o.Limits, seed: o.Seed, sink: o.Sink,
+		shift: slotShift(o.Partitions), reaper: make(chan releaser, reaperQueueMax),
+	}
+	for id := range o.Partitions {
+		s.parts = append(s.parts, &Partition{ID: id, store: s})
+	}
+	go s.reap()
+	return s, nil
+}
+
+// RandomSeed is for a new grid.
+func RandomSeed() Seed { return Seed{rand.Uint64(), rand.Uint64()} }
+
+// Partitions is how many there are.
+func (s *Store) Partitions() int { return len(s.parts) }
+
+// PartitionOf is the index of the partition that holds key.
+func (s *Store) PartitionOf(key []byte) int { return Slot(key) >> s.shift }
+
+// Partition returns one by its index.
+func (s *Store) Partition(i int) *Partition { return s.parts[i] }
+
+// Close stops the store's goroutine. The memory stays mapped.
+func (s *Store) Close() { close(s.reaper) }
+
+// reap releases large values that were deleted, off the event loops.
+func (s *Store) reap() {
+	for o := range s.reaper {
+		o.release()
+	}
+}
+
+// Stats are counters summed over a store's partitions.
+type Stats struct {
+	Hits, Misses     int64 // keys found and not found by reading commands
+	Expired, Evicted int64 // keys removed because of their expiry, and to make room
+	Effects          int64 // changes made
+}
+
+// Stats sums the partitions' counters.
+func (s *Store) Stats() (sum Stats) {
+	for _, p := range s.parts {
+		p.mu.Lock()
+		sum.Hits += p.stats.Hits
+		sum.Misses += p.stats.Misses
+		sum.Expired += p.stats.Expired
+		sum.Evicted += p.stats.Evicted
+		sum.Effects += p.stats.Effects
+		p.mu.Unlock()
+	}
+	return sum
+}
+
+// ResetStats sets all counters but Effects to zero.
+func (s *Store) ResetStats() {
+	for _, p := range s.parts {
+		p.mu.Lock()
+		p.stats = Stats{Effects: p.stats.Effects}
+		p.mu.Unlock()
+	}
+}

@@ -1,0 +1,193 @@
+package partition
+
+import (
+	"errors"
+	"math/rand/v2"
+	"unsafe"
+)
+
+// ErrWrongType is for a key that holds another type than the command wants.
+var ErrWrongType = errors.New("WRONGTYPE Operation against a key holding the wrong kind of value")
+
+// Tx is one command's (or one MULTI's) view of the store, and the only way to change it. From Begin to End it holds the
+// locks of its partitions. Each of its primitives emits one effect and applies it with the code a backup runs, so what a
+// handler does is replicated without a word about it. Time and randomness come from here alone.
+//
+// Slices that reads return are views of the store. They stay valid to the end of the transaction, except that a change to
+// the same key may overwrite them: a handler replies with the old value before it writes the new one.
+//
+// A Tx is reused; it belongs to one goroutine.
+type Tx struct {
+	DB  int   // the database whose keys are looked up
+	Now int64 // ms since 1970, the same for the whole transaction
+	// CountHits makes Find count hits and misses: set for commands that read.
+	CountHits bool
+
+	store *Store
+	parts []*Partition // locked, ascending
+	rng   *rand.Rand
+
+	// The key located last: most commands look at one key several times.
+	last struct {
+		key *byte
+		len int
+		p   *Partition
+		h   uint64
+	}
+}
+
+// NewTx returns a Tx for use with store.
+func NewTx(store *Store) *Tx {
+	return &Tx{store: store, rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
+}
+
+// Begin locks the partitions given by index: ascending, each once. now is in ms since 1970.
+func (tx *Tx) Begin(now int64, partitions ...int) {
+	tx.Now = now
+	tx.parts = tx.parts[:0]
+	for _, i := range partitions {
+		p := tx.store.parts[i]
+		p.mu.Lock()
+		p.now = now
+		tx.parts = append(tx.parts, p)
+	}
+	tx.last.key = nil
+}
+
+// BeginAll locks every partition.
+func (tx *Tx) BeginAll(now int64) {
+	tx.Now = now
+	tx.parts = append(tx.parts[:0], tx.store.parts...)
+	for _, p := range tx.parts {
+		p.mu.Lock()
+		p.now = now
+	}
+	tx.last.key = nil
+}
+
+// End seals the batches, one for each partition that changed, and unlocks.
+func (tx *Tx) End() {
+	groupSize := 0
+	for _, p := range tx.parts {
+		if p.changed > 0 {
+			groupSize++
+		}
+	}
+	var group uint64
+	if groupSize > 1 {
+		group = tx.store.group.Add(1)
+	} else {
+		groupSize = 0
+	}
+	for _, p := range tx.parts {
+		p.seal(tx.Now, group, groupSize)
+		p.mu.Unlock()
+	}
+	tx.parts = tx.parts[:0]
+}
+
+// Changed is the number of effects emitted so far.
+func (tx *Tx) Changed() (n int) {
+	for _, p := range tx.parts {
+		n += p.changed
+	}
+	return n
+}
+
+// Store is what the transaction runs on.
+func (tx *Tx) Store() *Store { return tx.store }
+
+// Rand is the transaction's source of randomness.
+func (tx *Tx) Rand() *rand.Rand { return tx.rng }
+
+// locate finds the partition of key, which the transaction must hold, and the key's hash.
+func (tx *Tx) locate(key []byte) (*Partition, uint64) {
+	l := &tx.last
+	if k := unsafe.SliceData(key); k == l.key && len(key) == l.len && k != nil {
+		return l.p, l.h
+	}
+	l.key, l.len = unsafe.SliceData(key), len(key)
+	l.h = tx.store.seed.hash(key)
+	switch len(tx.parts) {
+	case 1:
+		l.p = tx.parts[0]
+	default:
+		l.p = tx.store.parts[tx.store.PartitionOf(key)]
+	}
+	return l.p, l.h
+}
+
+// Each runs f over all partitions in order: those the transaction holds as they are, the others locked for the call
+// alone. Without locks of its own a transaction may so walk a store without stopping it.
+func (tx *Tx) Each(f func(p *Partition) bool) {
+	for _, p := range tx.store.parts {
+		if !tx.on(p, f) {
+			return
+		}
+	}
+}
+
+// on runs f on one partition, locked.
+func (tx *Tx) on(p *Partition, f func(p *Partition) bool) bool {
+	if len(tx.parts) == len(tx.store.parts) {
+		return f(p)
+	}
+	for _, held := range tx.parts {
+		if held == p {
+			return f(p)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now = tx.Now
+	more := f(p)
+	p.seal(tx.Now, 0, 0)
+	return more
+}
+
+// Find looks up a key to read or change its value: the access counts for eviction. An expired key is deleted.
+func (tx *Tx) Find(key []byte) (v Value, ok bool) {
+	p, h := tx.locate(key)
+	v, ok = tx.live(p, h, key)
+	if ok {
+		p.noteAccess(v.rec, tx.Now)
+	}
+	if tx.CountHits {
+		if ok {
+			p.stats.Hits++
+		} else {
+			p.stats.Misses++
+		}
+	}
+	return v, ok
+}
+
+// Peek is Find without any trace but the deletion of an expired key: for TYPE, TTL, OBJECT and the like.
+func (tx *Tx) Peek(key []byte) (Value, bool) {
+	p, h := tx.locate(key)
+	return tx.live(p, h, key)
+}
+
+// live finds a key that has not expired; one that has is deleted.
+func (tx *Tx) live(p *Partition, h uint64, key []byte) (v Value, ok bool) {
+	at := p.find(tx.DB, h, key)
+	if at.off == 0 {
+		return v, false
+	}
+	r := p.dbs[tx.DB].record(at.off)
+	if e := r.expireAt(); e != 0 && e <= tx.Now {
+		p.expire(tx.DB, at, key)
+		return v, false
+	}
+	return Value{rec: r, p: p}, true
+}
+
+// emit begins an effect on a key: its code, database and key; the caller appends its arguments.
+func (p *Partition) emit(op byte, db int, key []byte) {
+	p.changed++
+	p.effects = append(p.effects, op, byte(db))
+	p.effects = appendBytes(p.effects, key)
+	if len(p.watched) > 0 {
+		p.noteWatched(db, key)
+	}
+}

@@ -1,0 +1,189 @@
+package partition
+
+import "encoding/binary"
+
+// A cursor is a place in the order of (partition, hash prefix, tag): what a walk has passed stays passed when segments
+// split or grow, and when another node with the same seed goes on. 52 bits, so that JavaScript clients can hold it:
+//
+//	14 bits partition | 24 bits prefix: the top bits of the hash | 5 bits depth: how many of them named the segment
+//	| 9 bits bucket: the tag's top bits
+const (
+	cursorBucketBits = 9
+	cursorDepthBits  = 5
+	cursorPrefixBits = 24
+)
+
+// place is a cursor within one dict; the zero place is its start.
+type place struct {
+	prefix uint32
+	depth  uint8
+	bucket uint32
+}
+
+func (a place) pack() uint64 {
+	return uint64(a.prefix)<<(cursorDepthBits+cursorBucketBits) | uint64(a.depth)<<cursorBucketBits | uint64(a.bucket)
+}
+
+func unpackPlace(cursor uint64) place {
+	return place{
+		prefix: uint32(cursor >> (cursorDepthBits + cursorBucketBits) & (1<<cursorPrefixBits - 1)),
+		depth:  uint8(cursor >> cursorBucketBits & (1<<cursorDepthBits - 1)),
+		bucket: uint32(cursor & (1<<cursorBucketBits - 1)),
+	}
+}
+
+// scan passes at least count records from a place on to f, all of a bucket together, and returns where to go on; done
+// when the walk is complete. f must not change the dict.
+func (d *dict) scan(from place, count int, f func(r record)) (next place, done bool) {
+	seen := 0
+	for {
+		var dirIndex uint32
+		if d.dirBits > 0 {
+			dirIndex = from.prefix >> (cursorPrefixBits - d.dirBits)
+		}
+		s := &d.segments[d.dir[dirIndex]]
+		bucket := from.bucket
+		if s.bits < from.depth {
+			bucket = 0 // the place was in a finer segment: no bucket of this one is known to be passed
+		}
+		slots := d.slots(s)
+		last := bucket
+		for i := home(uint64(bucket)<<(tagBits-cursorBucketBits), s.size()); i < s.size(); i++ {
+			w := slotAt(slots, i)
+			if w == 0 {
+				continue
+			}
+			b := uint32(w >> (64 - cursorBucketBits))
+			if b < bucket {
+				continue
+			}
+			if b != last && seen >= count {
+				return place{from.prefix, s.bits, b}, false
+			}
+			last = b
+			f(d.record(slotOff(w)))
+			seen++
+		}
+		width := uint32(1) << (cursorPrefixBits - uint(s.bits))
+		from = place{prefix: from.prefix&^(width-1) + width}
+		if from.prefix >= 1<<cursorPrefixBits {
+			return place{}, true
+		}
+		if seen >= count {
+			return from, false
+		}
+	}
+}
+
+// each passes every record to f, until f says no. f must not change the dict.
+func (d *dict) each(f func(r record) bool) {
+	for id := range d.segments {
+		s := &d.segments[id]
+		slots := d.slots(s)
+		for i := range s.size() {
+			if w := slotAt(slots, i); w != 0 && !f(d.record(slotOff(w))) {
+				return
+			}
+		}
+	}
+}
+
+// Scan passes about count keys of the transaction's database from cursor on to f, and returns the next cursor: 0 at the
+// end, and 0 starts. A key that is there all through a whole walk is passed at least once. Expired keys are passed over.
+// key is a view; f must not change the store.
+func (tx *Tx) Scan(cursor uint64, count int, f func(key []byte, v Value)) (next uint64) {
+	const placeBits = cursorPrefixBits + cursorDepthBits + cursorBucketBits
+	at := int(cursor >> placeBits)
+	from := unpackPlace(cursor)
+	// An empty partition costs a little too: a walk over a store of few keys must not take one call each.
+	for budget := count; budget > 0; {
+		if at >= len(tx.store.parts) {
+			return 0
+		}
+		done := true
+		tx.on(tx.store.parts[at], func(p *Partition) bool {
+			d := p.dbs[tx.DB]
+			if d == nil {
+				return true
+			}
+			var to place
+			to, done = d.scan(from, budget, func(r record) {
+				budget--
+				if e := r.expireAt(); e == 0 || e > tx.Now {
+					f(r.key(), Value{rec: r, p: p})
+				}
+			})
+			from = to
+			return true
+		})
+		if !done {
+			return uint64(at)<<placeBits | from.pack()
+		}
+		at, from = at+1, place{}
+	}
+	if at >= len(tx.store.parts) {
+		return 0
+	}
+	return uint64(at) << placeBits
+}
+
+// EachKey passes every live key of the transaction's database to f, until f says no. key is a view; f must not change
+// the store.
+func (tx *Tx) EachKey(f func(key []byte, v Value) bool) {
+	tx.Each(func(p *Partition) bool {
+		if p.dbs[tx.DB] == nil {
+			return true
+		}
+		more := true
+		p.dbs[tx.DB].each(func(r record) bool {
+			if e := r.expireAt(); e == 0 || e > tx.Now {
+				more = f(r.key(), Value{rec: r, p: p})
+			}
+			return more
+		})
+		return more
+	})
+}
+
+// Digest sums up the partition's contents: keys, expiries, values with their encoding and order. Two copies that played
+// the same batches have the same digest, however their memory is arranged.
+func (p *Partition) Digest() (sum uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var buf []byte
+	for db, d := range p.dbs {
+		if d == nil {
+			continue
+		}
+		d.each(func(r record) bool {
+			v := Value{rec: r, p: p}
+			buf = append(buf[:0], byte(db))
+			buf = binary.LittleEndian.AppendUint64(buf, uint64(r.expireAt()))
+			buf = appendBytes(buf, r.key())
+			buf = append(append(buf, v.Encoding()...), 0)
+			buf = v.Dump(buf)
+			sum += p.store.seed.hash(buf) // a sum: the order of keys is no part of the contents
+			return true
+		})
+	}
+	return sum
+}
+
+// CompactAll runs compaction to its end: for tests and for memory that an operator wants back at once.
+func (p *Partition) CompactAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range p.dbs {
+		if d != nil {
+			p.touch(d)
+		}
+	}
+	for _, o := range p.objects {
+		if o.object != nil && o.index() != nil {
+			p.touch(o.index())
+		}
+	}
+	for len(p.touched) > 0 {
+		p.tidy(1 << 20)
+	}
+}

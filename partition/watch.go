@@ -1,0 +1,86 @@
+package partition
+
+// WATCH: a partition counts versions for the keys that somebody watches, and for no others.
+
+type watchKey struct {
+	db  int
+	key string
+}
+
+type watch struct {
+	refs    int
+	version uint64
+}
+
+// Watched is a client's hold on one key: from Watch to Unwatch.
+type Watched struct {
+	p       *Partition
+	key     watchKey
+	version uint64
+}
+
+// Watch begins to watch a key of the transaction's database.
+func (tx *Tx) Watch(key []byte) Watched {
+	p, h := tx.locate(key)
+	tx.live(p, h, key)
+	k := watchKey{tx.DB, string(key)}
+	if p.watched == nil {
+		p.watched = map[watchKey]*watch{}
+	}
+	w := p.watched[k]
+	if w == nil {
+		w = &watch{}
+		p.watched[k] = w
+	}
+	w.refs++
+	return Watched{p: p, key: k, version: w.version}
+}
+
+// Key is the watched key and Partition the index of its partition.
+func (w Watched) Key() string    { return w.key.key }
+func (w Watched) Partition() int { return w.p.ID }
+
+// Unchanged tells whether the key is as it was when the watch began. A key that has expired since has changed. The
+// transaction must hold its partition.
+func (tx *Tx) Unchanged(w Watched) bool {
+	db := tx.DB
+	tx.DB = w.key.db
+	tx.Peek([]byte(w.key.key)) // deletes it if it has expired
+	tx.DB = db
+	return w.p.watched[w.key].version == w.version
+}
+
+// Unwatch ends a watch. It takes the partition's lock itself, so it must not be called inside a transaction.
+func (w Watched) Unwatch() {
+	w.p.mu.Lock()
+	defer w.p.mu.Unlock()
+	w.unwatchLocked()
+}
+
+func (w Watched) unwatchLocked() {
+	if k := w.p.watched[w.key]; k != nil {
+		if k.refs--; k.refs == 0 {
+			delete(w.p.watched, w.key)
+		}
+	}
+}
+
+// UnwatchIn is Unwatch inside a transaction that holds the partition.
+func (tx *Tx) UnwatchIn(w Watched) { w.unwatchLocked() }
+
+func (p *Partition) noteWatched(db int, key []byte) {
+	if w := p.watched[watchKey{db, string(key)}]; w != nil {
+		w.version++
+	}
+}
+
+// noteWatchedDB notes a change of every watched key of a database that is about to be flushed or swapped: those that
+// are there, as in Redis.
+func (p *Partition) noteWatchedDB(db int) {
+	for k, w := range p.watched {
+		key := []byte(k.key)
+		if k.db == db && p.find(db, p.store.seed.hash(key), key).off != 0 {
+			w.version++
+		}
+	}
+}
