@@ -86,6 +86,7 @@ func (a *arena) free(off uint64, n int) {
 	c := &a.chunks[id]
 	c.live -= n
 	a.live -= n
+	a.space.dead.Add(int64(n))
 	if c.live == 0 && id != a.open && id != a.victim {
 		a.empty = append(a.empty, uint32(id))
 	}
@@ -116,6 +117,7 @@ func (a *arena) compact(budget int, move func(off uint64, r record)) bool {
 			v = &a.chunks[a.victim] // move allocates, the slice may have grown
 			v.live -= n
 			a.live -= n
+			a.space.dead.Add(int64(n))
 			budget -= n
 		}
 		if v.live == 0 {
@@ -153,6 +155,7 @@ func (a *arena) chooseVictim() bool {
 func (a *arena) drop(id int) {
 	c := &a.chunks[id]
 	a.space.Free(c.off, c.size)
+	a.space.dead.Add(-int64(c.fill - c.live))
 	a.total -= c.size
 	*c = chunk{}
 	a.spare = append(a.spare, uint32(id))
@@ -162,7 +165,7 @@ func (a *arena) drop(id int) {
 func (a *arena) release() {
 	for i := range a.chunks {
 		if a.chunks[i].size > 0 {
-			a.space.Free(a.chunks[i].off, a.chunks[i].size)
+			a.drop(i)
 		}
 	}
 	*a = newArena(a.space)

@@ -43,6 +43,8 @@ type object interface {
 	index() *dict
 	// dump appends its elements as value.go's dump describes.
 	dump(dst []byte) []byte
+	// digest sums up its elements; their order counts only where it is part of the value.
+	digest(seed Seed) uint64
 	releaser
 }
 

@@ -28,6 +28,7 @@ type Space struct {
 	maps   [mappingsMax]atomic.Pointer[[mappingBytes]byte]
 	owners [mappingsMax]atomic.Pointer[[mappingPages]uint32] // what a run's owner noted on each of its pages
 	used   atomic.Int64                                      // bytes of all allocated runs and regions
+	dead   atomic.Int64                                      // bytes of used that are dead records
 
 	slabs slabs
 
@@ -58,6 +59,11 @@ func NewSpace() *Space {
 
 // Used is the number of bytes allocated, in whole pages.
 func (s *Space) Used() int64 { return s.used.Load() }
+
+// Live is Used without the records that are dead and wait for compaction: what maxmemory is about. Compaction keeps the
+// dead below about an eighth. Were they counted, a full store would have to delete that eighth before the first page
+// came free.
+func (s *Space) Live() int64 { return s.used.Load() - s.dead.Load() }
 
 // Bytes is a view of n bytes at off. It stays valid until the run is freed.
 func (s *Space) Bytes(off uint64, n int) []byte {

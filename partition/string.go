@@ -183,13 +183,14 @@ func (s *largeString) resize(n int) {
 	s.len = n
 }
 
-func (s *largeString) typ() Type              { return TypeString }
-func (s *largeString) encoding() string       { return "raw" }
-func (s *largeString) count() int             { return s.len }
-func (s *largeString) bytes() int             { return len(s.mem) }
-func (s *largeString) index() *dict           { return nil }
-func (s *largeString) release()               { s.space.region(s.mem, 0) }
-func (s *largeString) dump(dst []byte) []byte { return append(dst, s.mem[:s.len]...) }
+func (s *largeString) typ() Type               { return TypeString }
+func (s *largeString) encoding() string        { return "raw" }
+func (s *largeString) count() int              { return s.len }
+func (s *largeString) bytes() int              { return len(s.mem) }
+func (s *largeString) index() *dict            { return nil }
+func (s *largeString) digest(seed Seed) uint64 { return seed.hash(s.mem[:s.len]) }
+func (s *largeString) release()                { s.space.region(s.mem, 0) }
+func (s *largeString) dump(dst []byte) []byte  { return append(dst, s.mem[:s.len]...) }
 
 func init() {
 	restorers[TypeString] = func(p *Partition, dump []byte) (object, bool) {

@@ -161,7 +161,11 @@ func (p *Partition) Digest() (sum uint64) {
 			buf = binary.LittleEndian.AppendUint64(buf, uint64(r.expireAt()))
 			buf = appendBytes(buf, r.key())
 			buf = append(append(buf, v.Encoding()...), 0)
-			buf = v.Dump(buf)
+			if r.kind() == kindObject {
+				buf = binary.LittleEndian.AppendUint64(buf, p.object(r).digest(p.store.seed))
+			} else {
+				buf = append(buf, r.value()...)
+			}
 			sum += p.store.seed.hash(buf) // a sum: the order of keys is no part of the contents
 			return true
 		})

@@ -36,8 +36,9 @@ func (tx *Tx) Watch(key []byte) Watched {
 	return Watched{p: p, key: k, version: w.version}
 }
 
-// Key is the watched key and Partition the index of its partition.
+// Key is the watched key, DB its database, Partition the index of its partition.
 func (w Watched) Key() string    { return w.key.key }
+func (w Watched) DB() int        { return w.key.db }
 func (w Watched) Partition() int { return w.p.ID }
 
 // Unchanged tells whether the key is as it was when the watch began. A key that has expired since has changed. The

@@ -1,0 +1,280 @@
+package server
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/neargrid/neargrid/partition"
+	"github.com/neargrid/neargrid/protocol"
+)
+
+// Call is one command under way: what a handler gets. It is reused; Args are valid during the call only.
+type Call struct {
+	Args [][]byte
+	Row  *Row
+	W    *protocol.Writer
+	Tx   *partition.Tx
+
+	srv *Server
+	s   *Session
+
+	now   time.Duration // the server's clock, when the command began
+	parts []int         // partitions of the transaction
+	keys  []int         // scratch of keyPositions
+	inTx  bool          // inside EXEC: the transaction is held by it
+
+	writer protocol.Writer
+}
+
+func newCall(srv *Server) *Call {
+	c := &Call{srv: srv, Tx: partition.NewTx(srv.store)}
+	c.W = &c.writer
+	return c
+}
+
+// begin makes the call serve a session's commands, with replies going where the session wants them.
+func (c *Call) begin(s *Session) {
+	c.s = s
+	c.now = c.srv.clock()
+	c.W.Buf = s.takeBuffer()
+	c.W.Resp = s.resp
+}
+
+// finish gives the session its replies.
+func (c *Call) finish() {
+	c.s.putBuffer(c.W.Buf)
+	c.W.Buf, c.s, c.Args, c.Row = nil, nil, nil, nil
+}
+
+// dispatch checks a command line and runs, queues or refuses it. Checks stand in Redis's order.
+func (s *Session) dispatch(c *Call) {
+	c.Row = lookup(c.Args)
+	if c.Row == nil {
+		s.reject(c, unknownCommand(c.Args))
+		return
+	}
+	row := c.Row
+	s.last = row
+	s.active = c.now
+	if !row.arityFits(len(c.Args)) {
+		s.reject(c, "ERR wrong number of arguments for '"+row.fullName()+"' command")
+		return
+	}
+	if !s.authed && row.Flags&NoAuth == 0 {
+		s.reject(c, "NOAUTH Authentication required.")
+		return
+	}
+	if s.multi != nil && row.Flags&NoMulti != 0 {
+		s.reject(c, "ERR Command not allowed inside a transaction")
+		return
+	}
+	if c.srv.config.MaxMemory.Load() > 0 && !c.srv.makeRoom(c.now) && s.grows(row) {
+		s.reject(c, "OOM command not allowed when used memory > 'maxmemory'.")
+		return
+	}
+	switch {
+	case s.multi != nil && !row.runsInMulti():
+		s.multi.add(c)
+		c.W.Simple("QUEUED")
+	case row.OffLoop || s.multi != nil && s.multi.offLoop && row.Name == "exec":
+		s.runOffLoop(c)
+	default:
+		start := len(c.W.Buf)
+		c.call()
+		if c.srv.gate != nil {
+			s.awaitCommit(c, start)
+		}
+	}
+}
+
+// awaitCommit holds back what the command just executed has answered until all it saw is committed.
+func (s *Session) awaitCommit(c *Call, start int) {
+	var ticket uint64
+	reply := bytes.Clone(c.W.Buf[start:])
+	committed := c.srv.gate.Await(c.parts, func() {
+		s.loop.Post(func() { s.Complete(ticket, reply) })
+	})
+	if !committed {
+		c.W.Buf = c.W.Buf[:start]
+		ticket = s.pend(c)
+	}
+}
+
+// grows tells whether a command may need memory: for EXEC, whether one it would run does.
+func (s *Session) grows(row *Row) bool {
+	if row.Name != "exec" || s.multi == nil {
+		return row.Flags&DenyOOM != 0
+	}
+	return slices.ContainsFunc(s.multi.queue, func(q queued) bool { return q.row.Flags&DenyOOM != 0 })
+}
+
+// reject refuses a command before it ran; a transaction under construction is then refused as a whole.
+func (s *Session) reject(c *Call, text string) {
+	if s.multi != nil {
+		s.multi.broken = true
+	}
+	if c.Row != nil {
+		c.Row.stats.rejected.Add(1)
+	}
+	c.srv.countError(text)
+	c.W.Error(text)
+}
+
+// call is the choke point: every command that touches data runs here, under the locks of its partitions, and leaves a
+// sealed batch.
+func (c *Call) call() {
+	start := len(c.W.Buf)
+	c.Tx.DB, c.Tx.CountHits = c.s.db, c.Row.Flags&ReadOnly != 0
+	c.lock()
+	c.Row.Run(c)
+	c.Tx.End()
+	c.account(c.Row, start)
+}
+
+// lock begins the transaction on the partitions of the command's keys.
+func (c *Call) lock() {
+	now := c.srv.wallMs(c.now)
+	switch c.Row.Scope {
+	case ScopeAll:
+		c.Tx.BeginAll(now)
+	case ScopeEach:
+		c.Tx.Begin(now)
+	default:
+		c.parts = c.addPartitions(c.parts[:0], c.Row, c.Args)
+		c.Tx.Begin(now, c.parts...)
+	}
+}
+
+// addPartitions adds the partitions of a command's keys to a set, which stays sorted.
+func (c *Call) addPartitions(parts []int, row *Row, args [][]byte) []int {
+	if len(row.Keys) == 0 {
+		return parts
+	}
+	if k := &row.Keys[0]; len(row.Keys) == 1 && k.Keyword == "" && k.NumKeys == nil && k.Last == 0 && k.Index < len(args) {
+		return addSorted(parts, c.srv.store.PartitionOf(args[k.Index]))
+	}
+	c.keys = row.keyPositions(c.keys[:0], args)
+	for _, i := range c.keys {
+		parts = addSorted(parts, c.srv.store.PartitionOf(args[i]))
+	}
+	return parts
+}
+
+func addSorted(set []int, v int) []int {
+	if len(set) == 0 {
+		return append(set, v)
+	}
+	i, found := slices.BinarySearch(set, v)
+	if found {
+		return set
+	}
+	return slices.Insert(set, i, v)
+}
+
+// account keeps the row's statistics, the slow log and the error counters. start is where the reply begins.
+func (c *Call) account(row *Row, start int) {
+	end := c.srv.clock()
+	took := end - c.now
+	c.now = end
+	row.stats.calls.Add(1)
+	row.stats.nanos.Add(int64(took))
+	if c.srv.config.LatencyTracking.Load() {
+		row.stats.latency.add(took)
+	}
+	if len(c.W.Buf) > start && c.W.Buf[start] == '-' {
+		row.stats.failed.Add(1)
+		c.srv.countError(string(firstLine(c.W.Buf[start+1:])))
+	}
+	c.srv.noteSlow(c, row, took)
+}
+
+func firstLine(b []byte) []byte {
+	if i := bytes.IndexByte(b, '\r'); i >= 0 {
+		return b[:i]
+	}
+	return b
+}
+
+// runOffLoop runs a command that may take long on a goroutine of its own. It is a barrier: the session's next command
+// waits for it, as do the replies behind it. The arguments are copied, since the input buffer goes on being used.
+func (s *Session) runOffLoop(c *Call) {
+	ticket := s.pend(c)
+	s.barrier++
+	row, resp, now := c.Row, c.W.Resp, c.now
+	args := cloneArgs(c.Args)
+	silent := s.replies != replyOn
+	go func() {
+		oc := s.srv.calls.Get().(*Call)
+		oc.s, oc.now, oc.Row, oc.Args = s, now, row, args
+		oc.W.Buf, oc.W.Resp = nil, resp
+		oc.call()
+		reply, parts := oc.W.Buf, slices.Clone(oc.parts)
+		oc.W.Buf, oc.s, oc.Args, oc.Row = nil, nil, nil, nil
+		s.srv.calls.Put(oc)
+		if silent {
+			reply = nil
+		}
+		complete := func() {
+			s.loop.Post(func() {
+				s.barrier--
+				s.Complete(ticket, reply)
+			})
+		}
+		if gate := s.srv.gate; gate == nil || gate.Await(parts, complete) {
+			complete()
+		}
+	}()
+}
+
+func cloneArgs(args [][]byte) [][]byte {
+	size := 0
+	for _, a := range args {
+		size += len(a)
+	}
+	buf := make([]byte, 0, size)
+	out := make([][]byte, len(args))
+	for i, a := range args {
+		buf = append(buf, a...)
+		out[i] = buf[len(buf)-len(a) : len(buf) : len(buf)]
+	}
+	return out
+}
+
+// unknownCommand is Redis's answer to a name it does not have.
+func unknownCommand(args [][]byte) string {
+	if row := lookupName(string(args[0])); row != nil && len(row.Subs) > 0 && len(args) > 1 {
+		return "ERR unknown subcommand '" + string(clip(args[1], 128)) + "'. Try " + upper(row.Name) + " HELP."
+	}
+	var b bytes.Buffer
+	b.WriteString("ERR unknown command '")
+	b.Write(clip(args[0], 128))
+	b.WriteString("', with args beginning with: ")
+	quoted := 0
+	for _, a := range args[1:] {
+		if quoted >= 128 {
+			break
+		}
+		a = clip(a, 128-quoted)
+		b.WriteByte('\'')
+		b.Write(a)
+		b.WriteString("' ")
+		quoted += len(a) + 3
+	}
+	return sanitize(b.String())
+}
+
+func clip(b []byte, n int) []byte { return b[:min(len(b), n)] }
+
+func upper(s string) string { return string(bytes.ToUpper([]byte(s))) }
+
+// sanitize keeps an error on one line.
+func sanitize(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c == '\r' || c == '\n' {
+			b[i] = ' '
+		}
+	}
+	return string(b)
+}

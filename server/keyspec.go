@@ -1,0 +1,49 @@
+package server
+
+// KeySpec says where some of a command's keys stand, as Redis's key specifications do: where the search begins, and how
+// keys are found from there.
+type KeySpec struct {
+	Flags KeyFlag
+	// The search begins at argument Index; or, where Keyword is set, behind the first argument equal to it, looked for
+	// from argument From on (from the end where it is negative).
+	Index   int
+	Keyword string
+	From    int
+	// Keys run from there to Last (relative; negative counts from the end of the line), every Step; a Limit above 1
+	// stops after that fraction of the line. Or, where NumKeys is set, their count stands there and they follow it.
+	Last, Step, Limit int
+	NumKeys           *NumKeys
+}
+
+// NumKeys finds keys through their count: it stands KeyNum arguments after the beginning, the keys from First on.
+type NumKeys struct{ KeyNum, First, Step int }
+
+// KeyFlag is what a command does with a key, named as COMMAND INFO prints them.
+type KeyFlag uint16
+
+const (
+	RO KeyFlag = 1 << iota
+	RW
+	OW
+	RM
+	Access
+	Update
+	Insert
+	Delete
+	NotKey
+	Incomplete
+	VariableFlags
+)
+
+// keyFlagNames gives each flag's name, in bit order.
+var keyFlagNames = [...]string{
+	"RO", "RW", "OW", "RM", "access", "update", "insert", "delete", "not_key", "incomplete", "variable_flags",
+}
+
+// keys is the spec of keys at first, first+step ... up to last, counted like Redis's first key, last key and step.
+func keys(first, last, step int, flags KeyFlag) []KeySpec {
+	if last >= 0 {
+		last -= first
+	}
+	return []KeySpec{{Flags: flags, Index: first, Last: last, Step: step}}
+}

@@ -1,0 +1,166 @@
+package server
+
+import (
+	"github.com/neargrid/neargrid/partition"
+)
+
+// transaction is a MULTI under construction.
+type transaction struct {
+	queue   []queued
+	bytes   int  // of the queued arguments
+	broken  bool // a command was refused: EXEC answers EXECABORT
+	offLoop bool // a queued command may take long
+}
+
+type queued struct {
+	row  *Row
+	args [][]byte
+}
+
+// transactionBytesMax bounds what a client may queue, together with the query buffer's limit.
+const transactionBytesMax = 1 << 30
+
+// add queues a command; its arguments are copied.
+func (t *transaction) add(c *Call) {
+	args := cloneArgs(c.Args)
+	for _, a := range args {
+		t.bytes += len(a)
+	}
+	t.queue = append(t.queue, queued{c.Row, args})
+	t.offLoop = t.offLoop || c.Row.OffLoop
+}
+
+// runsInMulti: executed at once inside MULTI, not queued.
+func (r *Row) runsInMulti() bool {
+	switch r.Name {
+	case "exec", "discard", "multi", "watch", "quit", "reset":
+		return r.container == nil
+	}
+	return false
+}
+
+var multiRows = []*Row{
+	{Name: "multi", Arity: 1, Flags: NoScript | Loading | Stale | Fast | AllowBusy, Group: "transactions",
+		Since: "1.2.0", Complexity: "O(1)", Summary: "Starts a transaction: the commands that follow are queued.", Run: cmdMulti},
+	{Name: "exec", Arity: 1, Flags: NoScript | Loading | Stale | SkipSlowlog, Group: "transactions",
+		Since: "1.2.0", Complexity: "Depends on commands in the transaction", Summary: "Runs the queued commands as one.", Run: cmdExec},
+	{Name: "discard", Arity: 1, Flags: NoScript | Loading | Stale | Fast | AllowBusy, Group: "transactions",
+		Since: "2.0.0", Complexity: "O(N), when N is the number of queued commands", Summary: "Drops the queued commands.", Run: cmdDiscard},
+	{Name: "watch", Arity: -2, Flags: NoScript | Loading | Stale | Fast | AllowBusy, Group: "transactions", Keys: keys(1, -1, 1, RO),
+		Since: "2.2.0", Complexity: "O(1) for every key.", Summary: "Makes the next EXEC depend on keys staying unchanged.", Syntax: "key [key ...]", Run: cmdWatch},
+	{Name: "unwatch", Arity: 1, Flags: NoScript | Loading | Stale | Fast | AllowBusy, Group: "transactions",
+		Since: "2.2.0", Complexity: "O(1)", Summary: "Forgets all watched keys.", Run: cmdUnwatch},
+}
+
+func cmdMulti(c *Call) {
+	if c.s.multi != nil {
+		c.W.Error("ERR MULTI calls can not be nested")
+		return
+	}
+	c.s.multi = &transaction{}
+	c.W.OK()
+}
+
+func cmdDiscard(c *Call) {
+	if c.s.multi == nil {
+		c.W.Error("ERR DISCARD without MULTI")
+		return
+	}
+	c.s.multi = nil
+	c.s.unwatch()
+	c.W.OK()
+}
+
+func cmdWatch(c *Call) {
+	if c.s.multi != nil {
+		c.W.Error("ERR WATCH inside MULTI is not allowed")
+		return
+	}
+	for _, key := range c.Args[1:] {
+		if !c.s.watches(c.Tx.DB, key) {
+			c.s.watching = append(c.s.watching, c.Tx.Watch(key))
+		}
+	}
+	c.W.OK()
+}
+
+func (s *Session) watches(db int, key []byte) bool {
+	for _, w := range s.watching {
+		if w.Key() == string(key) && w.DB() == db {
+			return true
+		}
+	}
+	return false
+}
+
+// cmdUnwatch holds no partition: each watch takes its own lock. Inside EXEC nothing is watched any more.
+func cmdUnwatch(c *Call) {
+	c.s.unwatch()
+	c.W.OK()
+}
+
+// unwatch ends all watches. It must not run inside a transaction that holds partitions.
+func (s *Session) unwatch() {
+	for _, w := range s.watching {
+		w.Unwatch()
+	}
+	s.watching = nil
+}
+
+// cmdExec runs the queue under the locks of all partitions that its commands and the watched keys touch: one batch for
+// each of them.
+func cmdExec(c *Call) {
+	t, watching := c.s.multi, c.s.watching
+	if t == nil {
+		c.W.Error("ERR EXEC without MULTI")
+		return
+	}
+	c.s.multi, c.s.watching = nil, nil
+	defer func() {
+		for _, w := range watching {
+			w.Unwatch()
+		}
+	}()
+	if t.broken {
+		c.W.Error("EXECABORT Transaction discarded because of previous errors.")
+		return
+	}
+	c.lockAll(t, watching)
+	defer c.Tx.End()
+	for _, w := range watching {
+		if !c.Tx.Unchanged(w) {
+			c.W.NullArray()
+			return
+		}
+	}
+	c.W.Array(len(t.queue))
+	row, args := c.Row, c.Args
+	c.inTx = true
+	for _, q := range t.queue {
+		c.Row, c.Args = q.row, q.args
+		c.Tx.DB, c.Tx.CountHits = c.s.db, q.row.Flags&ReadOnly != 0
+		start := len(c.W.Buf)
+		q.row.Run(c)
+		c.account(q.row, start)
+	}
+	c.inTx = false
+	c.Row, c.Args = row, args
+}
+
+// lockAll begins the transaction on everything the queue and the watches need.
+func (c *Call) lockAll(t *transaction, watching []partition.Watched) {
+	now := c.srv.wallMs(c.now)
+	parts := c.parts[:0]
+	for _, q := range t.queue {
+		if q.row.Scope != ScopeKeys {
+			c.Tx.BeginAll(now)
+			return
+		}
+		parts = c.addPartitions(parts, q.row, q.args)
+	}
+	for _, w := range watching {
+		parts = addSorted(parts, w.Partition())
+	}
+	c.parts = parts
+	c.Tx.Begin(now, parts...)
+}

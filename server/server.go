@@ -1,0 +1,242 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/neargrid/neargrid/partition"
+)
+
+// Options make a Server. The zero value of a field means its default, where one is named.
+type Options struct {
+	Listen         string // host:port; empty = no TCP door
+	Unixsocket     string // path; empty = none
+	UnixsocketPerm uint32 // 0 = 0700
+	Partitions     int    // a power of two; 0 = 256
+	MaxMemory      int64  // bytes; 0 = no limit
+	RequirePass    string // empty = no password
+	Loops          int    // event loops; 0 = one less than there are cores, at least one
+	DebugCommand   bool   // DEBUG answers
+	NodeID         string
+	Seed           partition.Seed // zero: a random one
+	Logger         *slog.Logger   // nil: slog.Default
+	Gate           Gate           // nil: one copy, committed at once
+}
+
+// Gate tells when a partition's batches are committed: held by every copy that must have them.
+type Gate interface {
+	// Await calls done, on any goroutine, once all batches that the given partitions have sealed so far are committed.
+	// It returns true, and never calls done, where they already are.
+	Await(partitions []int, done func()) bool
+}
+
+// Server is one node's doors, and the commands behind them.
+type Server struct {
+	options Options
+	config  *Config
+	store   *partition.Store
+	log     *slog.Logger
+	gate    Gate
+	driver  driver
+	addr    string // of the TCP door, with its real port
+	started time.Time
+	offset  atomic.Int64 // wall clock - clock, in ns; never makes wallMs go back
+
+	nextSessionID atomic.Int64
+	calls         sync.Pool // of *Call
+	stats         serverStats
+	slow          slowLog
+
+	sessions struct {
+		sync.Mutex
+		byID map[int64]*Session
+	}
+	done     chan struct{} // closed when SHUTDOWN was called
+	doneOnce sync.Once
+	stop     chan struct{} // closed by Shutdown
+	stopOnce sync.Once
+	crons    sync.WaitGroup
+}
+
+// serverStats are the counters of INFO that belong to no command.
+type serverStats struct {
+	connections, rejected, protocolErrors atomic.Int64
+	bytesIn, bytesOut                     atomic.Int64
+	mu                                    struct {
+		sync.Mutex
+		errors map[string]int64 // by the error's first word
+	}
+}
+
+// errorKindsMax bounds the kinds of error that are counted one by one.
+const errorKindsMax = 128
+
+// New makes a server; Start opens its doors.
+func New(o Options) (*Server, error) {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Partitions == 0 {
+		o.Partitions = 256
+	}
+	if o.Seed == (partition.Seed{}) {
+		o.Seed = partition.RandomSeed()
+	}
+	config := newConfig(o)
+	store, err := partition.NewStore(partition.Options{Partitions: o.Partitions, Seed: o.Seed, Limits: config.limits})
+	if err != nil {
+		return nil, err
+	}
+	srv := &Server{
+		options: o, config: config, store: store, log: o.Logger, gate: o.Gate,
+		started: time.Now(), done: make(chan struct{}), stop: make(chan struct{}),
+	}
+	srv.offset.Store(srv.started.UnixNano())
+	srv.sessions.byID = map[int64]*Session{}
+	srv.stats.mu.errors = map[string]int64{}
+	srv.calls.New = func() any { return newCall(srv) }
+	return srv, nil
+}
+
+// Start opens the doors and begins to serve.
+func (srv *Server) Start() error {
+	listeners, err := listen(srv.options)
+	if err != nil {
+		return err
+	}
+	srv.addr = listeners.addr()
+	srv.driver, err = newDriver(srv.options.Loops, listeners, srv.newSession, srv.keepAliveSeconds)
+	if err != nil {
+		listeners.close()
+		return err
+	}
+	if err := srv.driver.Start(); err != nil {
+		return err
+	}
+	srv.crons.Add(1)
+	go srv.cron()
+	return nil
+}
+
+func (srv *Server) keepAliveSeconds() int { return int(srv.config.TCPKeepAlive.Load()) }
+
+// Addr is the TCP door's address; its port is the real one where port 0 was asked for.
+func (srv *Server) Addr() string { return srv.addr }
+
+// Done is closed when a client has called SHUTDOWN: the program is then to call Shutdown and exit.
+func (srv *Server) Done() <-chan struct{} { return srv.done }
+
+// Shutdown closes the doors, lets what is executed be answered, and returns when all connections are closed or ctx ends.
+func (srv *Server) Shutdown(ctx context.Context) error {
+	err := errors.New("server: shut down twice")
+	srv.stopOnce.Do(func() {
+		close(srv.stop)
+		err = nil
+		if srv.driver != nil {
+			err = srv.driver.Shutdown(ctx)
+		}
+		srv.crons.Wait()
+		srv.store.Close()
+	})
+	return err
+}
+
+// clock is the time since the server started, from the monotonic clock.
+func (srv *Server) clock() time.Duration { return time.Since(srv.started) }
+
+// wallMs turns a time of clock into ms since 1970. It never goes back, whatever the system's clock does.
+func (srv *Server) wallMs(at time.Duration) int64 {
+	return (srv.offset.Load() + int64(at)) / int64(time.Millisecond)
+}
+
+func (srv *Server) register(s *Session) bool {
+	srv.sessions.Lock()
+	defer srv.sessions.Unlock()
+	if int64(len(srv.sessions.byID)) >= srv.config.MaxClients.Load() {
+		return false
+	}
+	srv.sessions.byID[s.id] = s
+	return true
+}
+
+func (srv *Server) unregister(s *Session) {
+	srv.sessions.Lock()
+	defer srv.sessions.Unlock()
+	delete(srv.sessions.byID, s.id)
+}
+
+// countError counts an error reply by its first word.
+func (srv *Server) countError(text string) {
+	kind := text
+	for i := range len(text) {
+		if text[i] == ' ' {
+			kind = text[:i]
+			break
+		}
+	}
+	srv.stats.mu.Lock()
+	defer srv.stats.mu.Unlock()
+	if _, known := srv.stats.mu.errors[kind]; known || len(srv.stats.mu.errors) < errorKindsMax {
+		srv.stats.mu.errors[kind]++
+	}
+}
+
+const (
+	cronPeriod  = 100 * time.Millisecond
+	clockSlewNs = int64(50 * time.Microsecond) // how much a period may slow the log's time when the wall clock is behind
+)
+
+// cron does what no client asks for: active expiry, tidying, returning memory, following the wall clock.
+func (srv *Server) cron() {
+	defer srv.crons.Done()
+	ticker := time.NewTicker(cronPeriod)
+	defer ticker.Stop()
+	for turn := 0; ; turn++ {
+		select {
+		case <-srv.stop:
+			return
+		case <-ticker.C:
+		}
+		srv.followWallClock()
+		readGoHeap()
+		srv.expireDue()
+		if turn%10 == 0 {
+			srv.store.Space.Purge()
+		}
+	}
+}
+
+// followWallClock moves log time to the wall clock: ahead at once, back by slowing down.
+func (srv *Server) followWallClock() {
+	ahead := time.Now().UnixNano() - int64(srv.clock()) - srv.offset.Load()
+	srv.offset.Add(max(ahead, -clockSlewNs))
+}
+
+// expireShare is the share of its time that active expiry may take.
+const expireShare = 4
+
+// expireDue runs active expiry over all partitions, for at most a share of a period.
+func (srv *Server) expireDue() {
+	begin := srv.clock()
+	for i := range srv.store.Partitions() {
+		p := srv.store.Partition(i)
+		for p.ExpireDue(srv.wallMs(srv.clock())) {
+			if srv.clock()-begin > cronPeriod/expireShare {
+				return
+			}
+		}
+	}
+}
+
+// requestStop is what SHUTDOWN does.
+func (srv *Server) requestStop() { srv.doneOnce.Do(func() { close(srv.done) }) }
+
+// String names the server in logs.
+func (srv *Server) String() string {
+	return fmt.Sprintf("neargrid %s at %s", srv.options.NodeID, srv.addr)
+}

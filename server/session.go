@@ -1,0 +1,334 @@
+package server
+
+import (
+	"time"
+
+	"github.com/neargrid/neargrid/partition"
+	"github.com/neargrid/neargrid/protocol"
+)
+
+const (
+	// inputPauseBytes: a session that cannot execute keeps so much unread input before it stops reading.
+	inputPauseBytes = 64 << 10
+	// outputPauseBytes: a session with so much unsent output executes nothing more until the client has read.
+	outputPauseBytes = 1 << 20
+	// pendingMax is how many replies may wait at once; past it nothing more is executed.
+	pendingMax = 1024
+	// bufferKeepBytes: buffers that grew beyond are not kept.
+	bufferKeepBytes = 64 << 10
+)
+
+// Session is one connection without its I/O: bytes in, bytes out, completions between. Everything in it belongs to its
+// loop; other goroutines reach it by loop.Post only.
+//
+// Replies leave in the order of their commands. As long as no reply is pending they go straight to out; behind a
+// pending one they gather in segments, and move to out when all before them are there.
+type Session struct {
+	srv  *Server
+	loop loop
+	info connInfo
+	id   int64
+
+	reader protocol.Reader
+	in     []byte // input that is not executed yet: an incomplete command, or what waits behind a barrier
+	out    []byte // replies ready to be sent; sent of it are gone
+	sent   int
+	queue  []segment // from the first pending reply on; queue[0] is never ready
+
+	barrier    int       // > 0: something must end before the next command is executed
+	closing    bool      // no further input is executed; close when out is sent
+	killed     bool      // close at once
+	ended      bool      // the peer has finished sending
+	replies    replyMode // CLIENT REPLY
+	nextTicket uint64
+
+	db       int
+	resp     int // 2 or 3
+	authed   bool
+	name     string
+	library  [2]string // name and version, where the client told
+	multi    *transaction
+	watching []partition.Watched
+	noEvict  bool
+	noTouch  bool
+
+	created  time.Duration // by the server's clock
+	active   time.Duration // of the last command
+	overSoft time.Duration // since when the output is over its soft limit; 0 = it is not
+	last     *Row          // the last command
+	argBytes int           // of the last command
+}
+
+// segment is a stretch of the reply queue: one pending reply, or ready bytes behind one.
+type segment struct {
+	ticket uint64 // of a pending reply; 0 = ready
+	buf    []byte
+}
+
+func (srv *Server) newSession(l loop, info connInfo) sessionIO {
+	s := &Session{srv: srv, loop: l, info: info, resp: 2, created: srv.clock(), id: srv.nextSessionID.Add(1)}
+	s.active = s.created
+	s.authed = srv.config.RequirePass() == ""
+	s.reader.Unauthenticated = !s.authed
+	srv.stats.connections.Add(1)
+	if !srv.register(s) {
+		s.out = append(s.out, "-ERR max number of clients reached\r\n"...)
+		s.closing = true
+		srv.stats.rejected.Add(1)
+	}
+	return s
+}
+
+// Feed executes what p completes. Bytes that cannot be executed yet are kept.
+func (s *Session) Feed(p []byte) {
+	s.srv.stats.bytesIn.Add(int64(len(p)))
+	if s.closing {
+		return
+	}
+	if len(s.in) > 0 {
+		s.keep(p)
+		s.resume()
+		return
+	}
+	if n := s.execute(p); n < len(p) && !s.closing {
+		s.keep(p[n:])
+	}
+}
+
+// keep appends to the unexecuted input. The buffer doubles with what has arrived; never with what was only announced.
+func (s *Session) keep(p []byte) {
+	if need := len(s.in) + len(p); need > cap(s.in) {
+		size := 2 * need
+		if want := len(s.in) + len(p) + s.reader.Need(); want < size && want > need {
+			size = want
+		}
+		grown := make([]byte, len(s.in), size)
+		copy(grown, s.in)
+		s.in = grown
+	}
+	s.in = append(s.in, p...)
+	if int64(len(s.in)) > s.srv.config.ClientQueryBufferLimit.Load() {
+		s.srv.log.Warn("closing client: query buffer limit reached", "client", s.id, "addr", s.info.Remote, "bytes", len(s.in))
+		s.kill()
+	}
+}
+
+// resume executes kept input.
+func (s *Session) resume() {
+	if len(s.in) == 0 || s.closing {
+		return
+	}
+	n := s.execute(s.in)
+	switch {
+	case n == len(s.in) || s.closing:
+		s.in = s.in[:0]
+		if cap(s.in) > bufferKeepBytes || !s.blocked() {
+			s.in = nil
+		}
+	case n > 0:
+		s.in = s.in[:copy(s.in, s.in[n:])]
+	}
+}
+
+// blocked tells whether the next command has to wait.
+func (s *Session) blocked() bool {
+	return s.barrier > 0 || s.closing || len(s.out)-s.sent > outputPauseBytes || len(s.queue) >= pendingMax
+}
+
+// execute runs the complete commands at the start of buf and returns how many bytes they took.
+func (s *Session) execute(buf []byte) (consumed int) {
+	c := s.srv.calls.Get().(*Call)
+	c.begin(s)
+	for consumed < len(buf) && !s.blocked() {
+		n, ok, err := s.reader.Parse(buf[consumed:])
+		if err != nil {
+			s.srv.stats.protocolErrors.Add(1)
+			c.W.Error(err.Error())
+			s.closing = true
+			break
+		}
+		if !ok {
+			break
+		}
+		consumed += n
+		if len(s.reader.Args) > 0 {
+			s.command(c, s.reader.Args)
+		}
+	}
+	c.finish()
+	s.srv.calls.Put(c)
+	return consumed
+}
+
+// command dispatches one command line and puts its reply in its place in the queue.
+func (s *Session) command(c *Call, args [][]byte) {
+	c.Args = args
+	mode, before, segments := s.replies, len(c.W.Buf), len(s.queue)
+	s.dispatch(c)
+	if mode == replyOn || mode == replyOff && s.replies == replyOn {
+		return
+	}
+	if len(s.queue) != segments {
+		before = 0
+	}
+	c.W.Buf = c.W.Buf[:before]
+	if mode == replySkip {
+		s.replies = replyOn
+	}
+}
+
+// replyMode is what CLIENT REPLY has set.
+type replyMode uint8
+
+const (
+	replyOn   replyMode = iota
+	replyOff            // no replies until CLIENT REPLY ON
+	replySkip           // none to the next command
+)
+
+// out and the queue, as seen by a Call: replies are written into the buffer where the next ready bytes belong.
+func (s *Session) takeBuffer() []byte {
+	if len(s.queue) == 0 {
+		return s.out
+	}
+	if last := &s.queue[len(s.queue)-1]; last.ticket == 0 {
+		return last.buf
+	}
+	s.queue = append(s.queue, segment{})
+	return nil
+}
+
+func (s *Session) putBuffer(buf []byte) {
+	if len(s.queue) == 0 {
+		s.out = buf
+		return
+	}
+	s.queue[len(s.queue)-1].buf = buf
+}
+
+// pend ends the ready bytes with a reply that comes later, by Complete with the ticket returned.
+func (s *Session) pend(c *Call) (ticket uint64) {
+	s.putBuffer(c.W.Buf)
+	s.nextTicket++
+	s.queue = append(s.queue, segment{ticket: s.nextTicket})
+	c.W.Buf = s.takeBuffer()
+	return s.nextTicket
+}
+
+// Complete delivers a pending reply. It runs on the session's loop, outside Feed.
+func (s *Session) Complete(ticket uint64, reply []byte) {
+	for i := range s.queue {
+		if s.queue[i].ticket == ticket {
+			s.queue[i] = segment{buf: reply}
+			break
+		}
+	}
+	ready := 0
+	for ready < len(s.queue) && s.queue[ready].ticket == 0 {
+		s.out = append(s.out, s.queue[ready].buf...)
+		ready++
+	}
+	clear(s.queue[:ready])
+	s.queue = s.queue[ready:]
+	if len(s.queue) == 0 {
+		s.queue = nil
+	}
+	s.resume()
+	s.loop.Touch(s)
+}
+
+// EOF is the peer's end of sending: what is complete is still answered.
+func (s *Session) EOF() {
+	s.ended = true
+	if s.barrier == 0 && len(s.queue) == 0 {
+		s.closing = true
+	}
+}
+
+// Out is what can be written now.
+func (s *Session) Out() []byte {
+	if s.killed {
+		return nil
+	}
+	return s.out[s.sent:]
+}
+
+// Sent notes that n bytes of Out are written.
+func (s *Session) Sent(n int) {
+	s.srv.stats.bytesOut.Add(int64(n))
+	s.sent += n
+	if s.sent < len(s.out) {
+		return
+	}
+	full := len(s.out) > outputPauseBytes
+	s.out, s.sent = s.out[:0], 0
+	if cap(s.out) > bufferKeepBytes {
+		s.out = nil
+	}
+	if full {
+		s.resume()
+	}
+}
+
+// Wants tells the driver what to do next.
+func (s *Session) Wants() (read, write, close bool) {
+	if s.ended && s.barrier == 0 && len(s.queue) == 0 && (len(s.in) == 0 || !s.blocked()) {
+		s.closing = true
+	}
+	if s.killed {
+		return false, false, true
+	}
+	read = !s.closing && !s.ended && (!s.blocked() || len(s.in) < inputPauseBytes)
+	return read, len(s.out) > s.sent, s.closing && len(s.queue) == 0
+}
+
+// kill closes the connection at once.
+func (s *Session) kill() { s.killed, s.closing = true, true }
+
+// Closed releases what the session holds.
+func (s *Session) Closed() {
+	s.kill()
+	s.unwatch()
+	s.srv.unregister(s)
+	s.in, s.out, s.queue, s.multi = nil, nil, nil, nil
+}
+
+// pending is the size of the output that waits to be sent or for its turn.
+func (s *Session) pendingBytes() int {
+	n := len(s.out) - s.sent
+	for i := range s.queue {
+		n += len(s.queue[i].buf)
+	}
+	return n
+}
+
+// authTimeout is how long a connection may stay without AUTH where a password is set.
+const authTimeout = 10 * time.Second
+
+// Tick enforces what depends on time: idle clients, slow readers, connections that do not authenticate.
+func (s *Session) Tick(time.Time) {
+	now := s.srv.clock()
+	config := s.srv.config
+	switch timeout := time.Duration(config.Timeout.Load()) * time.Second; {
+	case timeout > 0 && now-s.active > timeout && s.barrier == 0:
+		s.kill()
+	case !s.authed && now-s.created > authTimeout:
+		s.kill()
+	}
+	hard, soft, seconds := config.OutputLimit()
+	size := int64(s.pendingBytes())
+	switch {
+	case soft <= 0 || size <= soft:
+		s.overSoft = 0
+	case s.overSoft == 0:
+		s.overSoft = now
+	case now-s.overSoft > time.Duration(seconds)*time.Second:
+		s.kill()
+	}
+	if hard > 0 && size > hard {
+		s.kill()
+	}
+	if cap(s.out) > 0 && len(s.out) == 0 && now-s.active > time.Second {
+		s.out = nil
+	}
+}

@@ -1,0 +1,138 @@
+package server
+
+import (
+	"math/bits"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// histogram counts durations by power of two of microseconds, four buckets to each power: percentiles are exact to a
+// fifth. The zero histogram is ready; adding costs one atomic.
+type histogram struct {
+	buckets atomic.Pointer[[histogramBuckets]atomic.Int64]
+}
+
+const histogramBuckets = 4 * 36 // up to 2^36 us, 19 hours
+
+func bucketOf(us uint64) int {
+	if us < 4 {
+		return int(us)
+	}
+	log := bits.Len64(us) - 1
+	return min(4*(log-1)+int(us>>(log-2)&3), histogramBuckets-1)
+}
+
+// bucketTop is the largest number of microseconds that falls in a bucket.
+func bucketTop(i int) uint64 {
+	if i < 4 {
+		return uint64(i)
+	}
+	log := i/4 + 1
+	return (uint64(i%4)+5)<<(log-2) - 1
+}
+
+func (h *histogram) add(d time.Duration) {
+	b := h.buckets.Load()
+	if b == nil {
+		h.buckets.CompareAndSwap(nil, new([histogramBuckets]atomic.Int64))
+		b = h.buckets.Load()
+	}
+	b[bucketOf(uint64(d/time.Microsecond))].Add(1)
+}
+
+// each passes every bucket that is not empty to f, with the largest microseconds it stands for.
+func (h *histogram) each(f func(topUs uint64, count int64)) {
+	if b := h.buckets.Load(); b != nil {
+		for i := range b {
+			if n := b[i].Load(); n > 0 {
+				f(bucketTop(i), n)
+			}
+		}
+	}
+}
+
+// percentile is the microseconds that p percent of the durations did not exceed.
+func (h *histogram) percentile(p float64) (us uint64) {
+	total := int64(0)
+	h.each(func(_ uint64, n int64) { total += n })
+	seen := int64(0)
+	done := false
+	h.each(func(top uint64, n int64) {
+		seen += n
+		if !done && float64(seen) >= float64(total)*p/100 {
+			us, done = top, true
+		}
+	})
+	return us
+}
+
+func (h *histogram) reset() { h.buckets.Store(nil) }
+
+func (s *rowStats) reset() {
+	s.calls.Store(0)
+	s.nanos.Store(0)
+	s.rejected.Store(0)
+	s.failed.Store(0)
+	s.latency.reset()
+}
+
+// slowLog keeps the newest commands that took longer than slowlog-log-slower-than.
+type slowLog struct {
+	sync.Mutex
+	entries []slowEntry // newest last
+	nextID  int64
+}
+
+type slowEntry struct {
+	id         int64
+	at         time.Time
+	took       time.Duration
+	args       []string
+	addr, name string
+}
+
+const (
+	slowArgsMax     = 32  // arguments kept of an entry, as in Redis
+	slowArgBytesMax = 128 // bytes kept of an argument
+)
+
+// noteSlow is called after every command.
+func (srv *Server) noteSlow(c *Call, row *Row, took time.Duration) {
+	limit := srv.config.SlowlogLogSlowerThan.Load()
+	if limit < 0 || took < time.Duration(limit)*time.Microsecond || row.Flags&SkipSlowlog != 0 {
+		return
+	}
+	e := slowEntry{at: time.Now(), took: took, args: slowArgs(c.Args), addr: c.s.info.Remote, name: c.s.name}
+	log := &srv.slow
+	log.Lock()
+	defer log.Unlock()
+	e.id = log.nextID
+	log.nextID++
+	log.entries = append(log.entries, e)
+	if over := len(log.entries) - int(srv.config.SlowlogMaxLen.Load()); over > 0 {
+		log.entries = slices.Delete(log.entries, 0, over)
+	}
+}
+
+// slowArgs shortens a command line for the slow log: at most slowArgsMax arguments, slowArgBytesMax bytes of each.
+func slowArgs(args [][]byte) []string {
+	kept := args
+	if len(args) > slowArgsMax {
+		kept = args[:slowArgsMax-1]
+	}
+	out := make([]string, 0, len(kept)+1)
+	for _, a := range kept {
+		if len(a) > slowArgBytesMax {
+			out = append(out, string(a[:slowArgBytesMax])+"... ("+strconv.Itoa(len(a)-slowArgBytesMax)+" more bytes)")
+			continue
+		}
+		out = append(out, string(a))
+	}
+	if len(args) > len(kept) {
+		out = append(out, "... ("+strconv.Itoa(len(args)-len(kept))+" more arguments)")
+	}
+	return out
+}
