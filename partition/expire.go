@@ -22,9 +22,7 @@ func (p *Partition) applyExpireAt(db int, h uint64, key []byte, expireAt int64) 
 	r := d.record(at.off)
 	had := r.mem[0]&hasExpiry != 0
 	if had && expireAt != 0 {
-		mem := r.mem[r.keyAt-expiryBytes:]
-		binary.LittleEndian.PutUint32(mem, uint32(expireAt))
-		binary.LittleEndian.PutUint16(mem[4:], uint16(expireAt>>32))
+		binary.LittleEndian.PutUint64(r.mem[r.keyAt-expiryBytes:], uint64(expireAt))
 		d.setExpiring(at, true, expireAt)
 		return true
 	}

@@ -8,7 +8,7 @@ import "encoding/binary"
 //	3 B   access clock or counter          keys only
 //	      key length, varint
 //	      value length, varint
-//	6 B   expiry, ms since 1970            where hasExpiry
+//	8 B   expiry, ms since 1970            where hasExpiry
 //	      key, value
 //
 // Records start at multiples of 4. What a record occupies is a function of its lengths and flags, so a value of the same
@@ -22,7 +22,7 @@ const (
 	deadRecord = 0x40
 
 	accessBytes = 3
-	expiryBytes = 6
+	expiryBytes = 8
 )
 
 // The kinds of record. A string's kind also says what OBJECT ENCODING shall answer.
@@ -60,8 +60,7 @@ func (r record) expireAt() int64 {
 	if r.mem[0]&hasExpiry == 0 {
 		return 0
 	}
-	b := r.mem[r.keyAt-expiryBytes:]
-	return int64(binary.LittleEndian.Uint32(b)) | int64(binary.LittleEndian.Uint16(b[4:]))<<32
+	return int64(binary.LittleEndian.Uint64(r.mem[r.keyAt-expiryBytes:]))
 }
 
 func (r record) access() uint32 {
@@ -132,8 +131,7 @@ func writeHeader(mem []byte, head byte, access uint32, key []byte, valueLen int,
 	at += binary.PutUvarint(mem[at:], uint64(len(key)))
 	at += binary.PutUvarint(mem[at:], uint64(valueLen))
 	if head&hasExpiry != 0 {
-		binary.LittleEndian.PutUint32(mem[at:], uint32(expireAt))
-		binary.LittleEndian.PutUint16(mem[at+4:], uint16(expireAt>>32))
+		binary.LittleEndian.PutUint64(mem[at:], uint64(expireAt))
 		at += expiryBytes
 	}
 	copy(mem[at:], key)

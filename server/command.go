@@ -89,7 +89,7 @@ func (r *Row) arityFits(n int) bool {
 
 // families lists the tables of all families; a family's file holds its rows.
 var families = [][]*Row{
-	stringRows, multiRows,
+	keyRows, expireRows, scanRows, stringRows, multiRows,
 }
 
 // table finds a row by its lower-case name; subTables a subcommand by "container|sub".

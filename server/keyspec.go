@@ -6,6 +6,8 @@ type KeySpec struct {
 	Flags KeyFlag
 	// The search begins at argument Index; or, where Keyword is set, behind the first argument equal to it, looked for
 	// from argument From on (from the end where it is negative).
+	// Unknown: only the command itself can tell (SORT's BY, GET and STORE).
+	Unknown bool
 	Index   int
 	Keyword string
 	From    int
