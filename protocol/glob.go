@@ -9,7 +9,8 @@ const maxGlobStars = 1000
 //
 //   - the empty string matches the empty pattern alone, not "*"
 //   - a class without its ']' ends with the pattern; "[^" matches any byte
-//   - bytes of a range are signed, so that [\x7f-\x80] holds nearly every byte
+//   - [a-] is a range up to ']', in a class without end
+//   - bytes of a range are signed, so that [\x7f-\x80] holds every byte
 //   - an escaped byte of a class is not folded
 //
 // It takes at most len(pattern) * len(s) steps: on a mismatch only the last star can help by taking more, for what is
@@ -105,16 +106,25 @@ func matchClass(pattern []byte, p int, c byte, nocase bool) (next int, ok bool) 
 	return p, found != negated
 }
 
-// inRange tells whether c is between two bytes, given in either order. They are ordered before they are folded: [Z-a]
+// inRange tells whether c is between two bytes, given in either order. They are put in order before they are folded: [Z-a]
 // without case is z to a, and empty.
 func inRange(from, to, c byte, nocase bool) bool {
-	if int8(from) > int8(to) {
-		from, to = to, from
+	low, high, x := int(int8(from)), int(int8(to)), int(int8(c))
+	if low > high {
+		low, high = high, low
 	}
 	if nocase {
-		from, to, c = lower(from), lower(to), lower(c)
+		low, high, x = foldSigned(low), foldSigned(high), foldSigned(x)
 	}
-	return int8(from) <= int8(c) && int8(c) <= int8(to)
+	return low <= x && x <= high
+}
+
+// foldSigned is glibc's tolower of a signed char: it makes bytes from 0x80 on positive, all but 0xff, which is EOF.
+func foldSigned(c int) int {
+	if c == -1 {
+		return c
+	}
+	return int(lower(byte(c)))
 }
 
 func sameByte(a, b byte, nocase bool) bool {

@@ -7,6 +7,7 @@ const (
 	DefaultMaxBulk = 512 << 20
 
 	// maxLineBytes bounds an inline request and the line of a declared length: an end of line later than this is refused.
+	// (Redis looks at the bound between two reads, so what it does a little above depends on how the bytes arrive.)
 	maxLineBytes = 64 << 10
 
 	// maxArgs bounds the arguments of one request. They are stored as they arrive, so the number declared costs nothing.
