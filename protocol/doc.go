@@ -15,15 +15,15 @@
 //
 // # Files
 //
-//	reader.go    requests: arrays of bulk strings, resumable
-//	inline.go    requests typed by hand: a line, with quotes
-//	writer.go    replies, RESP2 and RESP3
-//	reply.go     decoder of replies, for clients and tests
-//	print.go     a reply as redis-cli shows it
-//	number.go    integers and doubles, as Redis reads and prints them
+//	reader.go      requests: arrays of bulk strings, resumable
+//	inline.go      requests typed by hand: a line, with quotes
+//	writer.go      replies, RESP2 and RESP3
+//	reply.go       decoder of replies, for clients and tests
+//	print.go       a reply as redis-cli shows it
+//	number.go      integers and doubles, as Redis reads and prints them
 //	longdouble.go  the 80-bit floats of INCRBYFLOAT
-//	glob.go      the patterns of KEYS, SCAN and CONFIG GET
-//	error.go     protocol errors, and the wording of common error replies
+//	glob.go        the patterns of KEYS, SCAN and CONFIG GET
+//	error.go       protocol errors, and the wording of common error replies
 //
 // The reference throughout is redis-server 7.0.15, oddities included: clients and their tests know them.
 package protocol

@@ -33,13 +33,13 @@ func (w *Writer) Simple(s string) { w.Buf = redcon.AppendString(w.Buf, s) }
 func (w *Writer) Error(text string) { w.Buf = redcon.AppendError(w.Buf, text) }
 
 // Int appends an integer.
-func (w *Writer) Int(n int64) { w.Buf = redcon.AppendInt(w.Buf, n) }
+func (w *Writer) Int(n int64) { w.Buf = appendLine(w.Buf, ':', n) }
 
 // Bulk appends a string of any bytes.
-func (w *Writer) Bulk(p []byte) { w.Buf = redcon.AppendBulk(w.Buf, p) }
+func (w *Writer) Bulk(p []byte) { w.Buf = appendBulk(w.Buf, p) }
 
 // BulkString appends a string of any bytes.
-func (w *Writer) BulkString(s string) { w.Buf = redcon.AppendBulkString(w.Buf, s) }
+func (w *Writer) BulkString(s string) { w.Buf = appendBulk(w.Buf, s) }
 
 // Null appends the absence of a value: a null string in RESP2.
 func (w *Writer) Null() {
@@ -60,7 +60,7 @@ func (w *Writer) NullArray() {
 }
 
 // Array starts an array of n values.
-func (w *Writer) Array(n int) { w.Buf = redcon.AppendArray(w.Buf, n) }
+func (w *Writer) Array(n int) { w.header('*', n) }
 
 // Map starts a map of n pairs, key and value in turn: an array of 2n values in RESP2.
 func (w *Writer) Map(n int) {
@@ -151,28 +151,40 @@ func (w *Writer) number(kind byte, text []byte) {
 	w.lineEnd()
 }
 
-func (w *Writer) header(kind byte, n int) {
-	w.Buf = append(w.Buf, kind)
-	w.Buf = strconv.AppendInt(w.Buf, int64(n), 10)
-	w.lineEnd()
-}
+func (w *Writer) header(kind byte, n int) { w.Buf = appendLine(w.Buf, kind, int64(n)) }
 
 func (w *Writer) lineEnd() { w.Buf = append(w.Buf, '\r', '\n') }
 
-// AppendCommand appends a request, as clients send it.
-func AppendCommand(dst []byte, args ...string) []byte {
-	dst = redcon.AppendArray(dst, len(args))
-	for _, arg := range args {
-		dst = redcon.AppendBulkString(dst, arg)
+// appendLine appends kind, n and a line end. Two digits without strconv save a 64-byte string about 4 of its 10 ns; a
+// table of headers was no faster.
+func appendLine(dst []byte, kind byte, n int64) []byte {
+	switch {
+	case n >= 0 && n < 10:
+		return append(dst, kind, byte('0'+n), '\r', '\n')
+	case n >= 10 && n < 100:
+		return append(dst, kind, byte('0'+n/10), byte('0'+n%10), '\r', '\n')
 	}
-	return dst
+	dst = append(dst, kind)
+	dst = strconv.AppendInt(dst, n, 10)
+	return append(dst, '\r', '\n')
 }
 
+func appendBulk[T string | []byte](dst []byte, s T) []byte {
+	dst = appendLine(dst, '$', int64(len(s)))
+	dst = append(dst, s...)
+	return append(dst, '\r', '\n')
+}
+
+// AppendCommand appends a request, as clients send it.
+func AppendCommand(dst []byte, args ...string) []byte { return appendCommand(dst, args) }
+
 // AppendCommandBytes is AppendCommand for arguments held as bytes.
-func AppendCommandBytes(dst []byte, args [][]byte) []byte {
-	dst = redcon.AppendArray(dst, len(args))
+func AppendCommandBytes(dst []byte, args [][]byte) []byte { return appendCommand(dst, args) }
+
+func appendCommand[T string | []byte](dst []byte, args []T) []byte {
+	dst = appendLine(dst, '*', int64(len(args)))
 	for _, arg := range args {
-		dst = redcon.AppendBulk(dst, arg)
+		dst = appendBulk(dst, arg)
 	}
 	return dst
 }
