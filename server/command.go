@@ -89,23 +89,29 @@ func (r *Row) arityFits(n int) bool {
 
 // families lists the tables of all families; a family's file holds its rows.
 var families = [][]*Row{
-	keyRows, expireRows, scanRows, stringRows, multiRows,
+	keyRows,
+	expireRows,
+	scanRows,
+	stringRows,
+	multiRows,
+	configRows,
 }
 
-// table finds a row by its lower-case name; subTables a subcommand by "container|sub".
-var table, subTable = func() (map[string]*Row, map[string]*Row) {
-	t, sub := map[string]*Row{}, map[string]*Row{}
+// table finds a row by its lower-case name; subTable a subcommand by "container|sub".
+var table, subTable = map[string]*Row{}, map[string]*Row{}
+
+// Filled here rather than where they are declared, because handlers read them.
+func init() {
 	for _, rows := range families {
 		for _, r := range rows {
-			t[r.Name] = r
+			table[r.Name] = r
 			for _, s := range r.Subs {
 				s.container = r
-				sub[r.Name+"|"+s.Name] = s
+				subTable[r.Name+"|"+s.Name] = s
 			}
 		}
 	}
-	return t, sub
-}()
+}
 
 // commandNameMax is longer than any command's name.
 const commandNameMax = 64

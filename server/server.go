@@ -25,6 +25,9 @@ type Options struct {
 	NodeID         string
 	Seed           partition.Seed // zero: a random one
 	Logger         *slog.Logger   // nil: slog.Default
+	LogLevel       *slog.LevelVar // what Logger filters by, so that CONFIG SET loglevel can move it; nil: it moves nothing
+	Insecure       bool           // a door that other machines reach may go without a password
+	Config         [][2]string    // CONFIG settings to begin with: names and values
 	Gate           Gate           // nil: one copy, committed at once
 }
 
@@ -88,6 +91,12 @@ func New(o Options) (*Server, error) {
 		o.Seed = partition.RandomSeed()
 	}
 	config := newConfig(o)
+	if err := config.Set(o.Config); err != nil {
+		return nil, err
+	}
+	if config.exposed && config.RequirePass() == "" {
+		return nil, ErrExposed
+	}
 	store, err := partition.NewStore(partition.Options{Partitions: o.Partitions, Seed: o.Seed, Limits: config.limits})
 	if err != nil {
 		return nil, err
@@ -110,6 +119,7 @@ func (srv *Server) Start() error {
 		return err
 	}
 	srv.addr = listeners.addr()
+	srv.config.setAddr(srv.addr)
 	srv.driver, err = newDriver(srv.options.Loops, listeners, srv.newSession, srv.keepAliveSeconds)
 	if err != nil {
 		listeners.close()
@@ -186,47 +196,64 @@ func (srv *Server) countError(text string) {
 	}
 }
 
-const (
-	cronPeriod  = 100 * time.Millisecond
-	clockSlewNs = int64(50 * time.Microsecond) // how much a period may slow the log's time when the wall clock is behind
-)
+// clockSlewShare is the share of a period by which it may slow the log's time when the wall clock is behind.
+const clockSlewShare = 2000
+
+// cronPeriod is the time between two turns of cron.
+func (srv *Server) cronPeriod() time.Duration {
+	return time.Second / time.Duration(srv.config.Hz.Load())
+}
+
+// purgePeriod is how often memory that is no longer needed goes back to the system.
+const purgePeriod = time.Second
 
 // cron does what no client asks for: active expiry, tidying, returning memory, following the wall clock.
 func (srv *Server) cron() {
 	defer srv.crons.Done()
-	ticker := time.NewTicker(cronPeriod)
+	period := srv.cronPeriod()
+	ticker := time.NewTicker(period)
 	defer ticker.Stop()
-	for turn := 0; ; turn++ {
+	var purged time.Duration
+	for {
 		select {
 		case <-srv.stop:
 			return
 		case <-ticker.C:
 		}
-		srv.followWallClock()
+		if p := srv.cronPeriod(); p != period {
+			period = p
+			ticker.Reset(period)
+		}
+		srv.followWallClock(period)
 		readGoHeap()
-		srv.expireDue()
-		if turn%10 == 0 {
+		srv.expireDue(period)
+		if now := srv.clock(); now-purged >= purgePeriod {
+			purged = now
 			srv.store.Space.Purge()
 		}
 	}
 }
 
 // followWallClock moves log time to the wall clock: ahead at once, back by slowing down.
-func (srv *Server) followWallClock() {
+func (srv *Server) followWallClock(period time.Duration) {
 	ahead := time.Now().UnixNano() - int64(srv.clock()) - srv.offset.Load()
-	srv.offset.Add(max(ahead, -clockSlewNs))
+	srv.offset.Add(max(ahead, -int64(period/clockSlewShare)))
 }
 
-// expireShare is the share of its time that active expiry may take.
-const expireShare = 4
+// The share of its time that active expiry may take, in percent: as in Redis, by active-expire-effort.
+const (
+	expirePercent          = 25
+	expirePercentPerEffort = 2
+)
 
 // expireDue runs active expiry over all partitions, for at most a share of a period.
-func (srv *Server) expireDue() {
-	begin := srv.clock()
+func (srv *Server) expireDue(period time.Duration) {
+	percent := expirePercent + expirePercentPerEffort*(srv.config.ActiveExpireEffort.Load()-1)
+	end := srv.clock() + period*time.Duration(percent)/100
 	for i := range srv.store.Partitions() {
 		p := srv.store.Partition(i)
 		for p.ExpireDue(srv.wallMs(srv.clock())) {
-			if srv.clock()-begin > cronPeriod/expireShare {
+			if srv.clock() > end {
 				return
 			}
 		}

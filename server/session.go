@@ -139,6 +139,7 @@ func (s *Session) blocked() bool {
 func (s *Session) execute(buf []byte) (consumed int) {
 	c := s.srv.calls.Get().(*Call)
 	c.begin(s)
+	s.reader.MaxBulk = int(s.srv.config.ProtoMaxBulkLen.Load())
 	for consumed < len(buf) && !s.blocked() {
 		n, ok, err := s.reader.Parse(buf[consumed:])
 		if err != nil {

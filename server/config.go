@@ -1,0 +1,268 @@
+package server
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/neargrid/neargrid/partition"
+	"github.com/neargrid/neargrid/protocol"
+)
+
+// Config holds what CONFIG GET and CONFIG SET name. Code that serves commands reads its fields without a lock; they
+// change by Set alone.
+//
+// A name is one of three things: a live setting, which takes effect at once; a constant, which is true of every
+// neargrid node and cannot be set to anything else; or unknown. None is stored and ignored: testdata/config_absent.txt
+// says of each of Redis's remaining names why it is unknown.
+type Config struct {
+	MaxMemory               atomic.Int64 // bytes; 0 = no limit
+	MaxMemoryPolicy         atomic.Int64 // a partition.Policy
+	MaxMemorySamples        atomic.Int64 // keys looked at before one is evicted
+	MaxClients              atomic.Int64
+	Timeout                 atomic.Int64 // seconds a client may be idle; 0 = forever
+	TCPKeepAlive            atomic.Int64 // seconds; 0 = off
+	ClientQueryBufferLimit  atomic.Int64 // bytes of a client's unexecuted input
+	ProtoMaxBulkLen         atomic.Int64 // bytes of one argument, and of one string value
+	SlowlogLogSlowerThan    atomic.Int64 // microseconds; negative = log nothing
+	SlowlogMaxLen           atomic.Int64 // entries
+	LatencyMonitorThreshold atomic.Int64 // milliseconds; 0 = off
+	LatencyTracking         atomic.Bool
+	Hz                      atomic.Int64 // background turns a second, 1..500
+	ActiveExpireEffort      atomic.Int64 // 1..10: how much of its time the server looks for expired keys
+
+	limits       *partition.Limits // what the store reads by itself
+	logLevel     *slog.LevelVar
+	requirePass  atomic.Pointer[string]
+	percentiles  atomic.Pointer[[]float64] // of latencies in INFO, in percent
+	outputLimits [outputClasses]atomic.Pointer[outputLimit]
+	addr         atomic.Pointer[string] // of the TCP door
+	exposed      bool                   // other machines reach the TCP door: a password must be set, and stay set
+
+	settings map[string]*setting // by name, aliases too; never changes
+	names    []string            // its keys, sorted
+	setMu    sync.Mutex          // one Set at a time
+}
+
+// newConfig returns the defaults, which are Redis 7.0's, with what the options say.
+func newConfig(o Options) *Config {
+	c := &Config{limits: partition.NewLimits(), logLevel: o.LogLevel, exposed: !o.Insecure && !IsLoopback(o.Listen)}
+	if c.logLevel == nil {
+		c.logLevel = new(slog.LevelVar)
+	}
+	c.MaxMemory.Store(o.MaxMemory)
+	c.MaxMemorySamples.Store(5)
+	c.MaxClients.Store(10000)
+	c.TCPKeepAlive.Store(300)
+	c.ClientQueryBufferLimit.Store(1 << 30)
+	c.ProtoMaxBulkLen.Store(512 << 20)
+	c.SlowlogLogSlowerThan.Store(10_000)
+	c.SlowlogMaxLen.Store(128)
+	c.LatencyTracking.Store(true)
+	c.Hz.Store(10)
+	c.ActiveExpireEffort.Store(1)
+	c.requirePass.Store(&o.RequirePass)
+	c.percentiles.Store(&[]float64{50, 99, 99.9})
+	c.outputLimits[outputNormal].Store(&outputLimit{})
+	c.outputLimits[outputReplica].Store(&outputLimit{hard: 256 << 20, soft: 64 << 20, seconds: 60})
+	c.outputLimits[outputPubSub].Store(&outputLimit{hard: 32 << 20, soft: 8 << 20, seconds: 60})
+	c.setAddr(o.Listen)
+	c.settings = map[string]*setting{}
+	for _, s := range append(c.liveSettings(), c.constants(o)...) {
+		for _, name := range s.names {
+			c.settings[name] = s
+			c.names = append(c.names, name)
+		}
+	}
+	slices.Sort(c.names)
+	return c
+}
+
+// RequirePass is the password; empty = none.
+func (c *Config) RequirePass() string { return *c.requirePass.Load() }
+
+// Percentiles are those of latency-tracking-info-percentiles, in percent. The slice is not to be changed.
+func (c *Config) Percentiles() []float64 { return *c.percentiles.Load() }
+
+// OutputLimit bounds what waits to be sent to a normal client: never more than hard bytes, nor more than soft bytes for
+// as many seconds; 0 = no bound.
+func (c *Config) OutputLimit() (hard, soft, seconds int64) {
+	l := c.outputLimits[outputNormal].Load()
+	return l.hard, l.soft, l.seconds
+}
+
+// ErrExposed refuses a door that other machines reach and no password protects.
+var ErrExposed = errors.New("a door that other machines reach needs a password")
+
+// IsLoopback tells whether only this machine reaches a listen address. An empty address is no door at all.
+func IsLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		host = addr
+	}
+	return addr == "" || host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+// setAddr notes where the TCP door is, for "bind" and "port".
+func (c *Config) setAddr(addr string) { c.addr.Store(&addr) }
+
+// setting is one name of CONFIG, with its aliases.
+type setting struct {
+	names []string
+	get   func() string
+	// parse checks a value and returns what puts it in force. So that a SET of several names is all or nothing, parse
+	// changes nothing. nil: a constant.
+	parse func(value string) (commit func(), err error)
+	// same tells whether a value is another way to write a constant's own; nil: it must be equal.
+	same func(value string) bool
+}
+
+// Get returns the names that match any of the patterns, each once, with their values. A name without wildcards stands in
+// the answer as the client wrote it.
+func (c *Config) Get(patterns ...string) [][2]string {
+	var found [][2]string
+	seen := map[string]bool{}
+	add := func(as, name string) {
+		if s := c.settings[name]; s != nil && !seen[name] {
+			seen[name] = true
+			found = append(found, [2]string{as, s.get()})
+		}
+	}
+	for _, pattern := range patterns {
+		if !strings.ContainsAny(pattern, "[*?") {
+			add(pattern, strings.ToLower(pattern))
+			continue
+		}
+		for _, name := range c.names {
+			if protocol.Match([]byte(pattern), []byte(name), true) {
+				add(name, name)
+			}
+		}
+	}
+	return found
+}
+
+var (
+	errImmutable = errors.New("can't set immutable config")
+	errDuplicate = errors.New("duplicate parameter")
+)
+
+// Set changes settings, all of them or none. The error's text is the reply, as Redis words it.
+func (c *Config) Set(pairs [][2]string) error {
+	c.setMu.Lock()
+	defer c.setMu.Unlock()
+	if err := c.check(pairs); err != nil {
+		return err
+	}
+	var commits []func()
+	for _, pair := range pairs {
+		name := strings.ToLower(pair[0])
+		s := c.settings[name]
+		if s.parse == nil {
+			continue
+		}
+		commit, err := s.parse(pair[1])
+		if err != nil {
+			return setError(name, err)
+		}
+		commits = append(commits, commit)
+	}
+	for _, commit := range commits {
+		commit()
+	}
+	return nil
+}
+
+// check looks at the names, before any value.
+func (c *Config) check(pairs [][2]string) error {
+	seen := map[string]bool{}
+	for _, pair := range pairs {
+		name := strings.ToLower(pair[0])
+		s := c.settings[name]
+		switch {
+		case s == nil:
+			return fmt.Errorf("ERR Unknown option or number of arguments for CONFIG SET - '%s'", pair[0])
+		case s.parse == nil && !s.isOwn(pair[1]):
+			return setError(pair[0], errImmutable)
+		case seen[name]:
+			return setError(pair[0], errDuplicate)
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+// isOwn tells whether value is the one that a constant has.
+func (s *setting) isOwn(value string) bool {
+	return value == s.get() || s.same != nil && s.same(value)
+}
+
+func setError(name string, err error) error {
+	return fmt.Errorf("ERR CONFIG SET failed (possibly related to argument '%s') - %w", name, err)
+}
+
+// Classes of clients that client-output-buffer-limit tells apart. Until replicas and subscriptions exist every client is
+// a normal one, and the limits of the others bind nobody.
+const (
+	outputNormal = iota
+	outputReplica
+	outputPubSub
+	outputClasses
+)
+
+// outputClassNames are the classes as Redis prints them.
+var outputClassNames = [outputClasses]string{"normal", "slave", "pubsub"}
+
+// outputLimit bounds the output that waits for one client.
+type outputLimit struct{ hard, soft, seconds int64 }
+
+// parseOutputLimits reads "class hard soft seconds" groups; classes that are not named keep their limits.
+func (c *Config) parseOutputLimits(value string) (commit func(), err error) {
+	words := splitWords(value)
+	if len(words)%4 != 0 {
+		return nil, errors.New("Wrong number of arguments in buffer limit configuration.")
+	}
+	var limits [outputClasses]*outputLimit
+	for w := range slices.Chunk(words, 4) {
+		class := strings.ToLower(w[0])
+		if class == "replica" {
+			class = outputClassNames[outputReplica]
+		}
+		i := slices.Index(outputClassNames[:], class)
+		if i < 0 {
+			return nil, errors.New("Invalid client class specified in buffer limit configuration.")
+		}
+		hard, hardErr := parseMemory(w[1])
+		soft, softErr := parseMemory(w[2])
+		seconds, secondsErr := parseSeconds(w[3])
+		if cmp.Or(hardErr, softErr, secondsErr) != nil {
+			return nil, errors.New("Error in hard, soft or soft_seconds setting in buffer limit configuration.")
+		}
+		limits[i] = &outputLimit{hard, soft, seconds}
+	}
+	return func() {
+		for i, l := range limits {
+			if l != nil {
+				c.outputLimits[i].Store(l)
+			}
+		}
+	}, nil
+}
+
+func (c *Config) formatOutputLimits() string {
+	var classes []string
+	for i := range c.outputLimits {
+		l := c.outputLimits[i].Load()
+		classes = append(classes, fmt.Sprintf("%s %d %d %d", outputClassNames[i], l.hard, l.soft, l.seconds))
+	}
+	return strings.Join(classes, " ")
+}
+
+// isSecret tells whether a name's value must not show in logs.
+func isSecret(name string) bool { return strings.EqualFold(name, "requirepass") }
