@@ -7,7 +7,6 @@ var stringRows = []*Row{
 		Complexity: "O(1)", Summary: "Returns a string.", Syntax: "key", Run: cmdGet},
 	{Name: "set", Arity: -3, Flags: Write | DenyOOM, Group: "string", Keys: keys(1, 1, 1, RW|Access|Update|VariableFlags), Since: "1.0.0",
 		Complexity: "O(1)", Summary: "Sets a string.", Syntax: "key value", Run: cmdSet},
-	{Name: "ping", Arity: -1, Flags: Fast, Group: "connection", Since: "1.0.0", Run: func(c *Call) { c.W.Simple("PONG") }},
 }
 
 func cmdGet(c *Call) {

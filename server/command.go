@@ -89,6 +89,8 @@ func (r *Row) arityFits(n int) bool {
 
 // families lists the tables of all families; a family's file holds its rows.
 var families = [][]*Row{
+	connRows,
+	clientRows,
 	keyRows,
 	expireRows,
 	scanRows,

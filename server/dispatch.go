@@ -58,7 +58,7 @@ func (s *Session) dispatch(c *Call) {
 	s.last = row
 	s.active = c.now
 	if !row.arityFits(len(c.Args)) {
-		s.reject(c, "ERR wrong number of arguments for '"+row.fullName()+"' command")
+		s.reject(c, wrongArity(row))
 		return
 	}
 	if !s.authed && row.Flags&NoAuth == 0 {
@@ -262,6 +262,10 @@ func unknownCommand(args [][]byte) string {
 		quoted += len(a) + 3
 	}
 	return sanitize(b.String())
+}
+
+func wrongArity(row *Row) string {
+	return "ERR wrong number of arguments for '" + row.fullName() + "' command"
 }
 
 func clip(b []byte, n int) []byte { return b[:min(len(b), n)] }

@@ -40,16 +40,22 @@ func (r *Row) runsInMulti() bool {
 }
 
 var multiRows = []*Row{
-	{Name: "multi", Arity: 1, Flags: NoScript | Loading | Stale | Fast | AllowBusy, Group: "transactions",
-		Since: "1.2.0", Complexity: "O(1)", Summary: "Starts a transaction: the commands that follow are queued.", Run: cmdMulti},
-	{Name: "exec", Arity: 1, Flags: NoScript | Loading | Stale | SkipSlowlog, Group: "transactions",
-		Since: "1.2.0", Complexity: "Depends on commands in the transaction", Summary: "Runs the queued commands as one.", Run: cmdExec},
 	{Name: "discard", Arity: 1, Flags: NoScript | Loading | Stale | Fast | AllowBusy, Group: "transactions",
-		Since: "2.0.0", Complexity: "O(N), when N is the number of queued commands", Summary: "Drops the queued commands.", Run: cmdDiscard},
-	{Name: "watch", Arity: -2, Flags: NoScript | Loading | Stale | Fast | AllowBusy, Group: "transactions", Keys: keys(1, -1, 1, RO),
-		Since: "2.2.0", Complexity: "O(1) for every key.", Summary: "Makes the next EXEC depend on keys staying unchanged.", Syntax: "key [key ...]", Run: cmdWatch},
+		Since: "2.0.0", Complexity: "O(N)",
+		Summary: "Drops the queued commands.", Run: cmdDiscard},
+	{Name: "exec", Arity: 1, Flags: NoScript | Loading | Stale | SkipSlowlog, Group: "transactions",
+		Since: "1.2.0", Complexity: "",
+		Summary: "Runs the queued commands as one.", Run: cmdExec},
+	{Name: "multi", Arity: 1, Flags: NoScript | Loading | Stale | Fast | AllowBusy, Group: "transactions",
+		Since: "1.2.0", Complexity: "O(1)",
+		Summary: "Starts a transaction: the commands that follow are queued.", Run: cmdMulti},
 	{Name: "unwatch", Arity: 1, Flags: NoScript | Loading | Stale | Fast | AllowBusy, Group: "transactions",
-		Since: "2.2.0", Complexity: "O(1)", Summary: "Forgets all watched keys.", Run: cmdUnwatch},
+		Since: "2.2.0", Complexity: "O(1)",
+		Summary: "Forgets all watched keys.", Run: cmdUnwatch},
+	{Name: "watch", Arity: -2, Flags: NoScript | Loading | Stale | Fast | AllowBusy, Group: "transactions",
+		Keys: keys(1, -1, 1, RO), Since: "2.2.0", Complexity: "O(1)",
+		Summary: "Makes the next EXEC depend on keys staying unchanged.",
+		Syntax:  "key [key ...]", Run: cmdWatch},
 }
 
 func cmdMulti(c *Call) {

@@ -54,6 +54,7 @@ type Server struct {
 	calls         sync.Pool // of *Call
 	stats         serverStats
 	slow          slowLog
+	pauses        pauseState
 
 	sessions struct {
 		sync.Mutex

@@ -36,6 +36,7 @@ type Session struct {
 	queue  []segment // from the first pending reply on; queue[0] is never ready
 
 	barrier    int       // > 0: something must end before the next command is executed
+	paused     bool      // the next command waits for the end of CLIENT PAUSE
 	closing    bool      // no further input is executed; close when out is sent
 	killed     bool      // close at once
 	ended      bool      // the peer has finished sending
@@ -46,17 +47,14 @@ type Session struct {
 	resp     int // 2 or 3
 	authed   bool
 	name     string
-	library  [2]string // name and version, where the client told
 	multi    *transaction
 	watching []partition.Watched
 	noEvict  bool
-	noTouch  bool
 
 	created  time.Duration // by the server's clock
 	active   time.Duration // of the last command
 	overSoft time.Duration // since when the output is over its soft limit; 0 = it is not
 	last     *Row          // the last command
-	argBytes int           // of the last command
 }
 
 // segment is a stretch of the reply queue: one pending reply, or ready bytes behind one.
@@ -132,7 +130,7 @@ func (s *Session) resume() {
 
 // blocked tells whether the next command has to wait.
 func (s *Session) blocked() bool {
-	return s.barrier > 0 || s.closing || len(s.out)-s.sent > outputPauseBytes || len(s.queue) >= pendingMax
+	return s.barrier > 0 || s.paused || s.closing || len(s.out)-s.sent > outputPauseBytes || len(s.queue) >= pendingMax
 }
 
 // execute runs the complete commands at the start of buf and returns how many bytes they took.
@@ -151,10 +149,14 @@ func (s *Session) execute(buf []byte) (consumed int) {
 		if !ok {
 			break
 		}
-		consumed += n
 		if len(s.reader.Args) > 0 {
+			if s.srv.pauses.mode.Load() != pauseNone && s.mustPause(s.reader.Args) {
+				s.paused = true
+				break
+			}
 			s.command(c, s.reader.Args)
 		}
+		consumed += n
 	}
 	c.finish()
 	s.srv.calls.Put(c)
