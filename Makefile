@@ -1,0 +1,73 @@
+# neargrid's tasks. `make help` lists them; README.md needs only run and test.
+
+GO          ?= go
+FUZZTIME    ?= 10s
+COMMANDS    ?= 1000000
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+PLATFORMS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: build
+build: ## build bin/neargrid
+	$(GO) build -o bin/neargrid ./cmd/neargrid
+
+.PHONY: run
+run: build ## build, start a node for trying things out, and print how to connect
+	exec bin/neargrid dev
+
+.PHONY: test
+test: ## run all tests; fetches a redis-server to compare with where it can
+	@scripts/need redis-server
+	$(GO) test ./...
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:" $$unformatted; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+.PHONY: race
+race: ## run all tests under the race detector (needs a C compiler; fetches gcc where it can)
+	@scripts/need gcc
+	@if command -v gcc >/dev/null; then set -x; CGO_ENABLED=1 $(GO) test -race ./...; fi
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@GO="$(GO)" FUZZTIME=$(FUZZTIME) scripts/fuzz
+
+.PHONY: cross
+cross: ## build and vet for each system and processor we support
+	@for p in $(PLATFORMS); do \
+		echo "$$p"; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/neargrid || exit 1; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) vet ./... || exit 1; \
+	done
+
+.PHONY: differential
+differential: ## compare replies to COMMANDS (1000000) random commands with redis-server's
+	@scripts/need redis-server
+	$(GO) run ./internal/differential -n $(COMMANDS)
+
+.PHONY: differential-short
+differential-short: ## the same with 60000 commands, as `make test` does
+	@scripts/need redis-server
+	$(GO) run ./internal/differential -n 60000
+
+.PHONY: redis-suite
+redis-suite: build ## run Redis 7.0.15's own tests against ours; those in testdata/redis-suite/passing.txt must pass
+	@scripts/redis-suite
+
+.PHONY: bench
+bench: ## measure against redis-server and write docs/bench/node.md; fails where a target is missed
+	@scripts/need redis-server redis-benchmark
+	$(GO) run ./internal/bench
+
+.PHONY: clean
+clean: ## remove what the other targets made
+	rm -rf bin .cache
+	$(GO) clean -testcache -fuzzcache
