@@ -16,6 +16,8 @@ type Row struct {
 	Keys       []KeySpec
 	Tips       []string
 	Since      string // the Redis version that introduced it
+	Deprecated string // the Redis version that deprecated it
+	ReplacedBy string // what to use instead of a deprecated command
 	Complexity string
 	Summary    string
 	Syntax     string // the arguments, in the notation of redis-cli's help

@@ -49,3 +49,19 @@ func keys(first, last, step int, flags KeyFlag) []KeySpec {
 	}
 	return []KeySpec{{Flags: flags, Index: first, Last: last, Step: step}}
 }
+
+// keyAt is the spec of one key.
+func keyAt(index int, flags KeyFlag) KeySpec { return KeySpec{Flags: flags, Index: index, Step: 1} }
+
+// keysFrom is the spec of keys from an argument to the end of the line.
+func keysFrom(index int, flags KeyFlag) KeySpec {
+	return KeySpec{Flags: flags, Index: index, Last: -1, Step: 1}
+}
+
+// keysCounted is the spec of keys whose count stands at index, right before them.
+func keysCounted(index int, flags KeyFlag) KeySpec {
+	return KeySpec{Flags: flags, Index: index, NumKeys: &NumKeys{KeyNum: 0, First: 1, Step: 1}}
+}
+
+// keysUnknown is the spec of keys that only the command itself can find.
+func keysUnknown(flags KeyFlag) KeySpec { return KeySpec{Flags: flags, Unknown: true} }
