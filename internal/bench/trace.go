@@ -1,0 +1,256 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	replayConnections = 8
+	replayValueBytes  = 100
+	replayKeyPrefix   = "oltp:"
+
+	// Ours is replayed with a limit that is corrected until it holds as many items as Redis, within this share.
+	equalItemsWithin = 0.01
+	equalItemsTries  = 5
+)
+
+var replayPolicies = []string{"allkeys-lru", "allkeys-lfu"}
+
+// replay runs a recorded sequence of block numbers through a server used as a look-aside cache: GET, and on a miss SET.
+// Both servers may use the same amount of memory above what they use when empty: a share of what Redis takes to hold
+// every key of the trace. Items differ then, so ours is replayed once more with as many items as Redis held.
+type replay struct {
+	file  string
+	share float64
+}
+
+// replayed is what one replay gave.
+type replayed struct {
+	items    float64
+	hitRate  float64 // percent
+	requests float64 // a second
+}
+
+func (t replay) run(ctx context.Context, l *lab) (outcome, error) {
+	requests, err := readTrace(filepath.Join(l.traces, t.file))
+	if err != nil {
+		return outcome{}, err
+	}
+	if l.scale.divisor > 1 {
+		requests = requests[:len(requests)/l.scale.divisor]
+	}
+	needed, keys, err := sizeOfAll(ctx, l, requests)
+	if err != nil {
+		return outcome{}, err
+	}
+	budget := int64(t.share * float64(needed))
+	out := outcome{notes: []string{fmt.Sprintf("Trace: %s, %d requests for %d keys, through go-redis with %d connections, unpipelined, "+
+		"values of %d B. Redis uses %d B above empty to hold every key; maxmemory of each server was its own empty used_memory plus "+
+		"%.0f %% of that, %d B. One replay each, on fresh servers.",
+		t.file, len(requests), keys, replayConnections, replayValueBytes, needed, 100*t.share, budget)}}
+	for _, policy := range replayPolicies {
+		var results [2]replayed
+		for _, s := range []side{ours, peer} {
+			if results[s], err = replayOnce(ctx, l, s, policy, budget, requests); err != nil {
+				return out, err
+			}
+		}
+		out.series = append(out.series, replaySeries(policy, results)...)
+
+		equal, used, err := equalItems(results[peer].items, results[ours], budget, func(budget int64) (replayed, error) {
+			return replayOnce(ctx, l, ours, policy, budget, requests)
+		})
+		if err != nil {
+			return out, err
+		}
+		results[ours] = equal
+		out.series = append(out.series, replaySeries(policy+", equal items", results)...)
+		out.notes = append(out.notes, fmt.Sprintf("Trace, %s at equal items: the limit of %s was %d B above empty, %.2f of the budget, "+
+			"found by replaying until its items were within %.0f %% of Redis's. Redis's figures are those of the first replay.",
+			policy, l.programs[ours].name, used, float64(used)/float64(budget), 100*equalItemsWithin))
+	}
+	return out, nil
+}
+
+func replaySeries(prefix string, results [2]replayed) []series {
+	one := func(name string, u unit, field func(replayed) float64) series {
+		return series{metric: metric(prefix + ": " + name), unit: u,
+			samples: [2][]float64{ours: {field(results[ours])}, peer: {field(results[peer])}}}
+	}
+	return []series{
+		one("items held", items, func(r replayed) float64 { return r.items }),
+		one("hit rate", percent, func(r replayed) float64 { return r.hitRate }),
+		one("throughput", perSecond, func(r replayed) float64 { return r.requests }),
+	}
+}
+
+// equalItems answers a replay that holds as many items as wanted, and the budget that it took. It starts from one that
+// is known and corrects the budget in proportion, for a server's items are nearly linear in its memory.
+func equalItems(want float64, known replayed, budget int64, replay func(budget int64) (replayed, error)) (replayed, int64, error) {
+	for tries := 0; math.Abs(known.items-want) > equalItemsWithin*want; tries++ {
+		if tries == equalItemsTries || known.items == 0 {
+			return known, budget, fmt.Errorf("equal items: %.0f against %.0f after %d replays", known.items, want, tries)
+		}
+		budget = int64(float64(budget) * want / known.items)
+		var err error
+		if known, err = replay(budget); err != nil {
+			return known, budget, err
+		}
+	}
+	return known, budget, nil
+}
+
+// sizeOfAll answers what Redis uses above empty when it holds all keys of the trace, and how many those are.
+func sizeOfAll(ctx context.Context, l *lab, requests []int64) (needed int64, keys int, err error) {
+	srv, err := l.start(ctx, peer)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer srv.stop()
+	empty, err := srv.info("used_memory")
+	if err != nil {
+		return 0, 0, err
+	}
+	seen := make(map[int64]bool)
+	var distinct []int64
+	for _, block := range requests {
+		if !seen[block] {
+			seen[block] = true
+			distinct = append(distinct, block)
+		}
+	}
+	value := strings.Repeat("v", replayValueBytes)
+	err = srv.load(len(distinct), func(dst []byte, i int) []byte {
+		return appendCommand(dst, "SET", replayKey(distinct[i]), value)
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	full, err := srv.info("used_memory")
+	return full - empty, len(distinct), err
+}
+
+// replayOnce replays the whole trace on a fresh server that may use budget bytes more than when empty.
+func replayOnce(ctx context.Context, l *lab, s side, policy string, budget int64, requests []int64) (replayed, error) {
+	srv, err := l.start(ctx, s)
+	if err != nil {
+		return replayed{}, err
+	}
+	defer srv.stop()
+	db := redis.NewClient(&redis.Options{Addr: srv.addr, PoolSize: replayConnections, MinIdleConns: replayConnections})
+	defer db.Close()
+	if err := db.Ping(ctx).Err(); err != nil {
+		return replayed{}, fmt.Errorf("%s: %w", srv.name, err)
+	}
+	empty, err := srv.info("used_memory")
+	if err != nil {
+		return replayed{}, err
+	}
+	if err := srv.do("CONFIG", "SET", "maxmemory-policy", policy); err != nil {
+		return replayed{}, err
+	}
+	if err := srv.do("CONFIG", "SET", "maxmemory", strconv.FormatInt(empty+budget, 10)); err != nil {
+		return replayed{}, err
+	}
+
+	var next, hits atomic.Int64
+	value := strings.Repeat("v", replayValueBytes)
+	group := newGroup(ctx)
+	start := time.Now()
+	for range replayConnections {
+		group.run(func(ctx context.Context) error {
+			for {
+				i := next.Add(1) - 1
+				if i >= int64(len(requests)) {
+					return nil
+				}
+				hit, err := lookAside(ctx, db, replayKey(requests[i]), value)
+				if err != nil {
+					return err
+				}
+				if hit {
+					hits.Add(1)
+				}
+			}
+		})
+	}
+	if err := group.wait(); err != nil {
+		return replayed{}, fmt.Errorf("%s: replay: %w%s", srv.name, err, srv.logTail())
+	}
+	took := time.Since(start)
+	held, err := srv.ask("DBSIZE")
+	if err != nil {
+		return replayed{}, err
+	}
+	count, err := strconv.ParseFloat(held, 64)
+	return replayed{
+		items:    count,
+		hitRate:  100 * float64(hits.Load()) / float64(len(requests)),
+		requests: float64(len(requests)) / took.Seconds(),
+	}, err
+}
+
+func lookAside(ctx context.Context, db *redis.Client, key, value string) (hit bool, err error) {
+	err = db.Get(ctx, key).Err()
+	if errors.Is(err, redis.Nil) {
+		return false, db.Set(ctx, key, value, 0).Err()
+	}
+	return err == nil, err
+}
+
+func replayKey(block int64) string { return replayKeyPrefix + strconv.FormatInt(block, 10) }
+
+// readTrace reads a trace in the ARC format, compressed with zstd, and answers its requests, one block number each.
+func readTrace(path string) ([]int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	plain, err := zstd.NewReader(f)
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Close()
+	requests, err := parseTrace(plain)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return requests, nil
+}
+
+// parseTrace reads lines of first block, count, an ignored field and the request's number. Each line requests count
+// consecutive blocks.
+func parseTrace(r io.Reader) ([]int64, error) {
+	var requests []int64
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		fields := strings.Fields(lines.Text())
+		if len(fields) != 4 {
+			return nil, fmt.Errorf("line %d has %d fields, want 4: %q", n, len(fields), lines.Text())
+		}
+		first, errFirst := strconv.ParseInt(fields[0], 10, 64)
+		count, errCount := strconv.ParseInt(fields[1], 10, 64)
+		if err := errors.Join(errFirst, errCount); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		for block := range count {
+			requests = append(requests, first+block)
+		}
+	}
+	return requests, lines.Err()
+}

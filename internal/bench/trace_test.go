@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParseTrace(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		want       []int64 // nil for an error
+	}{
+		{"a block a line", "1 1 0 0\n2 1 0 1\n1 1 0 2\n", []int64{1, 2, 1}},
+		{"consecutive blocks", "10 3 0 0\n7 1 0 3\n", []int64{10, 11, 12, 7}},
+		{"no newline at the end", "5 1 0 0", []int64{5}},
+		{"a field short", "1 1 0\n", nil},
+		{"not a number", "x 1 0 0\n", nil},
+	} {
+		got, err := parseTrace(strings.NewReader(c.text))
+		if !slices.Equal(got, c.want) || (err == nil) != (c.want != nil) {
+			t.Errorf("%s: parseTrace(%q) = %v, %v, want %v", c.name, c.text, got, err, c.want)
+		}
+	}
+}
+
+func TestEqualItems(t *testing.T) {
+	// A server with a fixed cost, so that proportion alone does not find the answer at once.
+	items := func(budget int64) float64 { return float64(budget-500_000) / 100 }
+	replays := 0
+	replay := func(budget int64) (replayed, error) {
+		replays++
+		return replayed{items: items(budget)}, nil
+	}
+	for _, want := range []float64{20_000, 35_000, 60_000} {
+		got, budget, err := equalItems(want, replayed{items: items(4_000_000)}, 4_000_000, replay)
+		if err != nil || got.items < 0.99*want || got.items > 1.01*want || got.items != items(budget) {
+			t.Errorf("want %.0f items: got %.0f with budget %d, %v", want, got.items, budget, err)
+		}
+	}
+
+	replays = 0
+	if _, budget, err := equalItems(1000, replayed{items: 995}, 77, replay); err != nil || budget != 77 || replays != 0 {
+		t.Errorf("already equal: budget %d after %d replays, %v, want 77 after none", budget, replays, err)
+	}
+	stuck := func(int64) (replayed, error) { replays++; return replayed{items: 10}, nil }
+	if _, _, err := equalItems(1000, replayed{items: 10}, 77, stuck); err == nil || replays != equalItemsTries {
+		t.Errorf("out of reach: %v after %d replays, want an error after %d", err, replays, equalItemsTries)
+	}
+	if _, _, err := equalItems(1000, replayed{}, 77, stuck); err == nil {
+		t.Error("no items at all: want an error")
+	}
+	broken := errors.New("broken")
+	if _, _, err := equalItems(1000, replayed{items: 10}, 77, func(int64) (replayed, error) { return replayed{}, broken }); !errors.Is(err, broken) {
+		t.Errorf("failing replay: %v, want %v", err, broken)
+	}
+}
