@@ -226,9 +226,20 @@ func (s *Space) region(mem []byte, n int) []byte {
 func (s *Space) Purge() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mu.dirty<<pageBits < max(s.used.Load()/16, 4<<20) {
-		return
+	if s.mu.dirty<<pageBits >= max(s.used.Load()/16, 4<<20) {
+		s.purgeLocked(purgeRunPages)
 	}
+}
+
+// PurgeAll returns every resident free page.
+func (s *Space) PurgeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.purgeLocked(1)
+}
+
+// purgeLocked returns free runs of at least so many pages.
+func (s *Space) purgeLocked(runPages int) {
 	for i := range s.mu.pages {
 		m := &s.mu.pages[i]
 		for p := 0; p < mappingPages; {
@@ -240,7 +251,7 @@ func (s *Space) Purge() {
 			for p < mappingPages && m.dirty[p/64]&(1<<(p%64)) != 0 {
 				p++
 			}
-			if p-start < purgeRunPages {
+			if p-start < runPages {
 				p++
 				continue
 			}

@@ -104,6 +104,9 @@ func (s *Store) reap() {
 	}
 }
 
+// Releasing is how many deleted values wait for their memory to be released.
+func (s *Store) Releasing() int { return len(s.reaper) }
+
 // Stats are counters summed over a store's partitions.
 type Stats struct {
 	Hits, Misses     int64 // keys found and not found by reading commands

@@ -127,6 +127,14 @@ func (tx *Tx) Each(f func(p *Partition) bool) {
 	}
 }
 
+// With runs f with the partition of key held: for commands that hold none beforehand.
+func (tx *Tx) With(key []byte, f func()) {
+	tx.on(tx.store.parts[tx.store.PartitionOf(key)], func(*Partition) bool {
+		f()
+		return true
+	})
+}
+
 // on runs f on one partition, locked.
 func (tx *Tx) on(p *Partition, f func(p *Partition) bool) bool {
 	if len(tx.parts) == len(tx.store.parts) {

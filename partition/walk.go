@@ -1,6 +1,10 @@
 package partition
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+)
 
 // A cursor is a place in the order of (partition, hash prefix, tag): what a walk has passed stays passed when segments
 // split or grow, and when another node with the same seed goes on. 52 bits, so that JavaScript clients can hold it:
@@ -190,4 +194,19 @@ func (p *Partition) CompactAll() {
 	for len(p.touched) > 0 {
 		p.tidy(1 << 20)
 	}
+}
+
+// Describe tells how the partition's memory is used, on one line.
+func (p *Partition) Describe() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var b strings.Builder
+	fmt.Fprintf(&b, "partition %d: seq %d, %d large values", p.ID, p.seq, len(p.objects)-len(p.spare))
+	for db, d := range p.dbs {
+		if d != nil {
+			fmt.Fprintf(&b, "; db%d: %d keys, %d segments, %d chunks, %d of %d bytes live",
+				db, d.count, len(d.segments), len(d.arena.chunks)-len(d.arena.spare), d.arena.live, d.arena.total)
+		}
+	}
+	return b.String()
 }

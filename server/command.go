@@ -99,6 +99,11 @@ var families = [][]*Row{
 	stringRows,
 	multiRows,
 	configRows,
+	infoRows,
+	memoryRows,
+	slowlogRows,
+	latencyRows,
+	serverRows,
 }
 
 // table finds a row by its lower-case name; subTable a subcommand by "container|sub".

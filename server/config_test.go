@@ -13,7 +13,7 @@ func testConfig() *Config {
 	return newConfig(Options{Listen: "127.0.0.1:6379", RequirePass: "start"})
 }
 
-// setLine is CONFIG SET with the words of a line; '' is an empty value, and 'a b' holds a blank.
+// setLine is CONFIG SET with the words of a line; ” is an empty value, and 'a b' holds a blank.
 func setLine(c *Config, words []string) string {
 	var pairs [][2]string
 	for w := range slices.Chunk(words, 2) {

@@ -186,6 +186,12 @@ func (c *Call) account(row *Row, start int) {
 		row.stats.failed.Add(1)
 		c.srv.countError(string(firstLine(c.W.Buf[start+1:])))
 	}
+	if event := eventCommand; took >= time.Millisecond {
+		if row.Flags&Fast != 0 {
+			event = eventFastCommand
+		}
+		c.srv.noteLatency(event, took)
+	}
 	c.srv.noteSlow(c, row, took)
 }
 

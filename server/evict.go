@@ -18,6 +18,7 @@ func (srv *Server) makeRoom(now time.Duration) bool {
 	if limit == 0 || srv.usedMemory() <= limit {
 		return true
 	}
+	defer func() { srv.noteLatency(eventEvictionCycle, srv.clock()-now) }()
 	policy := partition.Policy(srv.config.MaxMemoryPolicy.Load())
 	samples := int(srv.config.MaxMemorySamples.Load())
 	for tries := 1; srv.usedMemory() > limit; tries++ {

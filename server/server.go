@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,6 +56,11 @@ type Server struct {
 	stats         serverStats
 	slow          slowLog
 	pauses        pauseState
+	latency       latencyMonitor
+	rates         rates
+	runID         string       // 40 hex digits, new at each start
+	startupMemory atomic.Int64 // used memory when nothing was stored yet
+	peakMemory    atomic.Int64
 
 	sessions struct {
 		sync.Mutex
@@ -106,6 +112,7 @@ func New(o Options) (*Server, error) {
 		options: o, config: config, store: store, log: o.Logger, gate: o.Gate,
 		started: time.Now(), done: make(chan struct{}), stop: make(chan struct{}),
 	}
+	srv.runID = fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32())
 	srv.offset.Store(srv.started.UnixNano())
 	srv.sessions.byID = map[int64]*Session{}
 	srv.stats.mu.errors = map[string]int64{}
@@ -129,6 +136,8 @@ func (srv *Server) Start() error {
 	if err := srv.driver.Start(); err != nil {
 		return err
 	}
+	readGoHeap()
+	srv.startupMemory.Store(srv.usedMemory())
 	srv.crons.Add(1)
 	go srv.cron()
 	return nil

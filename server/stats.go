@@ -136,3 +136,33 @@ func slowArgs(args [][]byte) []string {
 	}
 	return out
 }
+
+// rates are what INFO calls instantaneous: over the last second.
+type rates struct {
+	ops, in, out    atomic.Int64 // a second
+	last            time.Duration
+	lastOps         int64
+	lastIn, lastOut int64
+}
+
+// sampleRates is called about once a second, by cron.
+func (srv *Server) sampleRates() {
+	r, now := &srv.rates, srv.clock()
+	ops := int64(0)
+	for _, row := range calledRows() {
+		ops += row.stats.calls.Load()
+	}
+	in, out := srv.stats.bytesIn.Load(), srv.stats.bytesOut.Load()
+	if ms := int64((now - r.last) / time.Millisecond); ms > 0 && r.last > 0 {
+		r.ops.Store(max(0, (ops-r.lastOps)*1000/ms))
+		r.in.Store(max(0, (in-r.lastIn)*1000/ms))
+		r.out.Store(max(0, (out-r.lastOut)*1000/ms))
+	}
+	r.last, r.lastOps, r.lastIn, r.lastOut = now, ops, in, out
+}
+
+// watchMemory keeps the Go heap's size and the peak of used memory.
+func (srv *Server) watchMemory() {
+	readGoHeap()
+	srv.peakMemory.Store(max(srv.peakMemory.Load(), srv.usedMemory()))
+}
