@@ -95,7 +95,9 @@ func (p *Partition) put(db int, h uint64, key []byte, head byte, valueLen int, e
 		if old.kind() == kindObject && head&kindMask != kindObject {
 			p.dropObject(objectIndex(old))
 		}
-		access = old.access()
+		if p.store.Limits.LFU.Load() {
+			access = old.access()
+		}
 	}
 	r, _ := d.put(at, h, key, head, access, valueLen, expireAt)
 	return r

@@ -10,6 +10,8 @@ const (
 	embeddedMax = 44
 	// largeStringBytes: longer strings live in a mapping of their own.
 	largeStringBytes = 1 << 20
+	// StringMaxBytes is the longest string the store takes, whatever limit its users set.
+	StringMaxBytes = 1 << 32
 )
 
 // StringKind says what OBJECT ENCODING shall answer for a string.
@@ -64,11 +66,33 @@ func (tx *Tx) String(key []byte) (b []byte, ok bool, err error) {
 // store, the key's own old value too: what is stored is the effect's copy.
 func (tx *Tx) SetString(key, value []byte, kind StringKind, expireAt int64) {
 	p, h := tx.locate(key)
+	p.emitSet(tx, h, key, kind, expireAt)
+	p.effects = appendBytes(p.effects, value)
+	p.applySet(tx.DB, h, key, byte(kind), p.effects[len(p.effects)-len(value):], expireAt)
+}
+
+// SetStringOf is SetString for a value of n bytes that fill writes: into zeroed memory, once, where it stays. fill may
+// read views of the store, the key's own old value too.
+func (tx *Tx) SetStringOf(key []byte, n int, fill func(value []byte), kind StringKind, expireAt int64) {
+	p, h := tx.locate(key)
+	p.emitSet(tx, h, key, kind, expireAt)
+	p.effects = binary.AppendUvarint(p.effects, uint64(n))
+	p.effects = append(p.effects, make([]byte, n)...)
+	value := p.effects[len(p.effects)-n:]
+	fill(value)
+	p.applySet(tx.DB, h, key, byte(kind), value, expireAt)
+}
+
+// emitSet begins an opSet; the value follows. To overwrite a key is to use it.
+func (p *Partition) emitSet(tx *Tx, h uint64, key []byte, kind StringKind, expireAt int64) {
+	if p.store.Limits.LFU.Load() {
+		if v, ok := tx.live(p, h, key); ok {
+			p.noteAccess(v.rec, tx.Now)
+		}
+	}
 	p.emit(opSet, tx.DB, key)
 	p.effects = append(p.effects, byte(kind))
 	p.effects = binary.AppendUvarint(p.effects, uint64(expireAt))
-	p.effects = appendBytes(p.effects, value)
-	p.applySet(tx.DB, h, key, byte(kind), p.effects[len(p.effects)-len(value):], expireAt)
 }
 
 func (p *Partition) applySet(db int, h uint64, key []byte, kind byte, value []byte, expireAt int64) bool {
@@ -86,21 +110,35 @@ func (p *Partition) applySet(db int, h uint64, key []byte, kind byte, value []by
 }
 
 // Patch overwrites part of a string, which grows to offset+len(data) where it is shorter, filled with zero bytes; a key
-// that is not there counts as empty. The expiry stays. It returns the new length. The key must hold a string or nothing.
-func (tx *Tx) Patch(key []byte, offset int, data []byte) int {
+// that is not there counts as empty. The expiry stays. The key must hold a string or nothing, and the end must not be
+// beyond StringMaxBytes.
+func (tx *Tx) Patch(key []byte, offset int, data []byte) {
 	p, h := tx.locate(key)
 	tx.live(p, h, key)
 	p.emit(opPatch, tx.DB, key)
+	p.patch(tx.DB, h, key, offset, data)
+}
+
+// MakeRaw makes a string's encoding raw, as a change in place would that changes nothing. It is no change to those who
+// watch the key. The key must hold a string.
+func (tx *Tx) MakeRaw(key []byte) {
+	p, h := tx.locate(key)
+	v, _ := tx.live(p, h, key)
+	if v.Encoding() == "raw" {
+		return
+	}
+	p.emitUnwatched(opPatch, tx.DB, key)
+	p.patch(tx.DB, h, key, 0, nil)
+}
+
+func (p *Partition) patch(db int, h uint64, key []byte, offset int, data []byte) {
 	p.effects = binary.AppendUvarint(p.effects, uint64(offset))
 	p.effects = appendBytes(p.effects, data)
-	p.applyPatch(tx.DB, h, key, offset, data)
-	v, _ := tx.Peek(key)
-	b, _ := v.String()
-	return len(b)
+	p.applyPatch(db, h, key, offset, data)
 }
 
 func (p *Partition) applyPatch(db int, h uint64, key []byte, offset int, data []byte) bool {
-	if offset < 0 || offset > 1<<40 {
+	if offset < 0 || offset > StringMaxBytes-len(data) {
 		return false
 	}
 	end := offset + len(data)
@@ -145,11 +183,10 @@ func (p *Partition) patchNew(db int, h uint64, key, old []byte, size, offset int
 		copy(v, old)
 		p.putObject(db, h, key, s, expireAt)
 	} else {
-		if old != nil {
-			old = append([]byte(nil), old...) // put may write over it
-		}
+		old = append(p.scratch[:0], old...) // put may write over it
 		v = p.put(db, h, key, kindStringRaw|grown, size, expireAt).value()
 		copy(v, old)
+		p.keepScratch(old)
 	}
 	clearGap(v, len(old), offset)
 	copy(v[offset:], data)

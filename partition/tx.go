@@ -192,10 +192,15 @@ func (tx *Tx) live(p *Partition, h uint64, key []byte) (v Value, ok bool) {
 
 // emit begins an effect on a key: its code, database and key; the caller appends its arguments.
 func (p *Partition) emit(op byte, db int, key []byte) {
-	p.changed++
-	p.effects = append(p.effects, op, byte(db))
-	p.effects = appendBytes(p.effects, key)
+	p.emitUnwatched(op, db, key)
 	if len(p.watched) > 0 {
 		p.noteWatched(db, key)
 	}
+}
+
+// emitUnwatched is emit for what WATCH shall not see.
+func (p *Partition) emitUnwatched(op byte, db int, key []byte) {
+	p.changed++
+	p.effects = append(p.effects, op, byte(db))
+	p.effects = appendBytes(p.effects, key)
 }

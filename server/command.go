@@ -97,6 +97,8 @@ var families = [][]*Row{
 	expireRows,
 	scanRows,
 	stringRows,
+	incrRows,
+	lcsRows,
 	multiRows,
 	configRows,
 	infoRows,
