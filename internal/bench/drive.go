@@ -140,7 +140,11 @@ func (d drive) once(ctx context.Context, srv *server, count int, used *time.Dura
 	var stdout, stderr strings.Builder
 	cmd := exec.CommandContext(ctx, "redis-benchmark", d.args(srv.port, count)...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
+	err = cmd.Run()
+	if ctx.Err() == context.DeadlineExceeded {
+		return 0, fmt.Errorf("%s: %s: not done after %s", srv.name, strings.Join(cmd.Args, " "), driveTimeout)
+	}
+	if err != nil {
 		return 0, fmt.Errorf("%s: %s: %w: %s%s", srv.name, strings.Join(cmd.Args, " "), err, stderr.String(), srv.logTail())
 	}
 	after, err := srv.cpu()

@@ -68,7 +68,7 @@ func (o openLoop) run(ctx context.Context, l *lab) (outcome, error) {
 
 	p99 := series{metric: latencyP99, unit: microseconds}
 	p999 := series{metric: latencyP999, unit: microseconds}
-	achieved := series{metric: achievedRate, unit: perSecond}
+	offered := series{metric: offeredRate, unit: perSecond}
 	for round := range l.rounds {
 		for _, s := range turn(round) {
 			h, err := openLoopLatency(ctx, servers[s], mix, rate, l.scale.openLoopRun, uint64(round))
@@ -76,7 +76,7 @@ func (o openLoop) run(ctx context.Context, l *lab) (outcome, error) {
 				return outcome{series: []series{peaks}}, err
 			}
 			recorded := l.scale.openLoopRun.Seconds() * (1 - warmUpShare)
-			achieved.samples[s] = append(achieved.samples[s], float64(h.TotalCount())/recorded)
+			offered.samples[s] = append(offered.samples[s], float64(h.TotalCount())/recorded)
 			p99.samples[s] = append(p99.samples[s], float64(h.ValueAtQuantile(99))/1e3)
 			p999.samples[s] = append(p999.samples[s], float64(h.ValueAtQuantile(99.9))/1e3)
 		}
@@ -84,7 +84,7 @@ func (o openLoop) run(ctx context.Context, l *lab) (outcome, error) {
 	note := fmt.Sprintf("Open loop: %d keys, %d B values, %.0f %% GET, %d connections, Poisson arrivals at %.0f requests/s, half of the "+
 		"lower peak. A peak is the closed-loop rate of the same generator and mix, one request at a time on each connection.",
 		keys, valueSizeBytes, 100*o.readShare, clientCount, rate)
-	return outcome{series: []series{peaks, achieved, p99, p999}, notes: []string{note}}, nil
+	return outcome{series: []series{peaks, offered, p99, p999}, notes: []string{note}}, nil
 }
 
 // mix draws requests: GET in the given share, otherwise SET, on uniformly drawn keys.

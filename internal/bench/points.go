@@ -45,7 +45,7 @@ const (
 	timePerCommand metric = "time per command"
 	resident       metric = "resident above empty"
 	peakThroughput metric = "peak throughput"
-	achievedRate   metric = "achieved rate"
+	offeredRate    metric = "offered rate"
 	latencyP99     metric = "p99 latency"
 	latencyP999    metric = "p99.9 latency"
 )

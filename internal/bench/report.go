@@ -173,11 +173,13 @@ func (t target) describe() string {
 
 // printRows shows a point's outcome as soon as it is there.
 func printRows(w io.Writer, rows []row, took time.Duration) {
+	shown := ""
 	for _, r := range rows {
 		c := r.cells()
 		fmt.Fprintf(w, "%-28s %-32s %18s %18s %20s  %-24s %s\n", c[0], c[1], c[2], c[3], c[4], c[5], c[6])
-		if r.reason != "" {
+		if r.reason != "" && r.reason != shown { // one failure is the reason of all of a point's rows
 			fmt.Fprintf(w, "    %s\n", strings.ReplaceAll(r.reason, "\n", "\n    "))
+			shown = r.reason
 		}
 	}
 	fmt.Fprintf(w, "    took %s\n", took.Round(time.Second))
@@ -226,7 +228,7 @@ func (rep report) banner() string {
 	for _, warning := range rep.warnings() {
 		fmt.Fprintf(&b, "*** %s ***\n", warning)
 	}
-	fmt.Fprintf(&b, "%s\n%s\n%d rounds\n\n", rep.machine, rep.versions, rep.options.rounds)
+	fmt.Fprintf(&b, "%s\n%s\nrounds: %d\n\n", rep.machine, rep.versions, rep.options.rounds)
 	return b.String()
 }
 
@@ -287,7 +289,7 @@ func (rep report) markdown(misses string) string {
 	}
 	fmt.Fprintf(&b, "%s\n\n", rep.verdict())
 
-	rounds := strconv.Itoa(rep.options.rounds) + " rounds a point; medians, the servers alternating (the trace: one replay each)"
+	rounds := strconv.Itoa(rep.options.rounds) + " a point; medians, the servers alternating (the trace: one replay each)"
 	for _, fact := range [][2]string{
 		{"date", rep.started.UTC().Format("2006-01-02 15:04 UTC") + ", took " + rep.took.Round(time.Second).String()},
 		{"machine", rep.machine}, {"versions", rep.versions}, {"rounds", rounds},

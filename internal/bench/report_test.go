@@ -136,7 +136,7 @@ func TestReportWrite(t *testing.T) {
 		"- date: 2026-01-02 03:04 UTC, took 1m30s\n",
 		"- machine: two cores\n",
 		"- versions: neargrid at commit 0123\n",
-		"- rounds: 5 rounds a point",
+		"- rounds: 5 a point; medians",
 		"- command: `go run ./internal/bench -rounds 5`\n",
 		"| SET | throughput | 50,000 /s | 50,000 /s | 1.00 (0.90-1.10) | at least 0.9x, aim 1x | met |\n",
 		"| LPUSH pipeline 16 | throughput | 100 /s | 200 /s | 0.50 (0.45-0.55) | at least 1.1x | MISSED |\n",
