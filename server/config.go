@@ -149,11 +149,27 @@ func (c *Config) Get(patterns ...string) [][2]string {
 }
 
 var (
+	errUnknown   = errors.New("unknown setting")
 	errImmutable = errors.New("can't set immutable config")
 	errDuplicate = errors.New("duplicate parameter")
 )
 
-// Set changes settings, all of them or none. The error's text is the reply, as Redis words it.
+// ConfigError says why a setting was refused. Its text is CONFIG SET's reply, as Redis words it.
+type ConfigError struct {
+	Name string
+	Err  error // the reason alone
+}
+
+func (e *ConfigError) Error() string {
+	if e.Err == errUnknown {
+		return fmt.Sprintf("ERR Unknown option or number of arguments for CONFIG SET - '%s'", e.Name)
+	}
+	return fmt.Sprintf("ERR CONFIG SET failed (possibly related to argument '%s') - %v", e.Name, e.Err)
+}
+
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// Set changes settings, all of them or none. An error is a *ConfigError.
 func (c *Config) Set(pairs [][2]string) error {
 	c.setMu.Lock()
 	defer c.setMu.Unlock()
@@ -169,7 +185,7 @@ func (c *Config) Set(pairs [][2]string) error {
 		}
 		commit, err := s.parse(pair[1])
 		if err != nil {
-			return setError(name, err)
+			return &ConfigError{name, err}
 		}
 		commits = append(commits, commit)
 	}
@@ -187,11 +203,11 @@ func (c *Config) check(pairs [][2]string) error {
 		s := c.settings[name]
 		switch {
 		case s == nil:
-			return fmt.Errorf("ERR Unknown option or number of arguments for CONFIG SET - '%s'", pair[0])
+			return &ConfigError{pair[0], errUnknown}
 		case s.parse == nil && !s.isOwn(pair[1]):
-			return setError(pair[0], errImmutable)
+			return &ConfigError{pair[0], errImmutable}
 		case seen[name]:
-			return setError(pair[0], errDuplicate)
+			return &ConfigError{pair[0], errDuplicate}
 		}
 		seen[name] = true
 	}
@@ -201,10 +217,6 @@ func (c *Config) check(pairs [][2]string) error {
 // isOwn tells whether value is the one that a constant has.
 func (s *setting) isOwn(value string) bool {
 	return value == s.get() || s.same != nil && s.same(value)
-}
-
-func setError(name string, err error) error {
-	return fmt.Errorf("ERR CONFIG SET failed (possibly related to argument '%s') - %w", name, err)
 }
 
 // Classes of clients that client-output-buffer-limit tells apart. Until replicas and subscriptions exist every client is

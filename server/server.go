@@ -127,7 +127,9 @@ func (srv *Server) Start() error {
 		return err
 	}
 	srv.addr = listeners.addr()
-	srv.config.setAddr(srv.addr)
+	if srv.options.Listen != "" {
+		srv.config.setAddr(srv.addr)
+	}
 	srv.driver, err = newDriver(srv.options.Loops, listeners, srv.newSession, srv.keepAliveSeconds)
 	if err != nil {
 		listeners.close()

@@ -1,0 +1,366 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/neargrid/neargrid/server"
+)
+
+// binary is the program under test, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "neargrid-test-")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "neargrid")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("go build: %v\n%s", err, out))
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// waitMax is how long a test waits for something that comes at once unless it is broken.
+const waitMax = 20 * time.Second
+
+// command makes a run of the program in a directory of its own, with an environment of its own.
+func program(t *testing.T, dir string, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd.Dir = dir
+	cmd.Env = append([]string{"TMPDIR=" + dir, "HOME=" + dir}, env...)
+	return cmd
+}
+
+// node is a program that serves.
+type node struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	addr   string
+	stdout bytes.Buffer
+	stderr *bufio.Reader
+	first  string // the line that told addr
+}
+
+var readyLine = regexp.MustCompile(`msg=ready listen=(\S+)`)
+
+// serve starts neargrid server at a free port and waits until it is ready.
+func serve(t *testing.T, dir string, env []string, args ...string) *node {
+	t.Helper()
+	return start(t, program(t, dir, env, append([]string{"server"}, args...)...))
+}
+
+func start(t *testing.T, cmd *exec.Cmd) *node {
+	t.Helper()
+	n := &node{t: t, cmd: cmd}
+	pipe, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout = &n.stdout
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	n.stderr = bufio.NewReader(pipe)
+	n.first, err = n.stderr.ReadString('\n')
+	found := readyLine.FindStringSubmatch(n.first)
+	if found == nil {
+		rest, _ := io.ReadAll(n.stderr)
+		t.Fatalf("%v is not ready: %v\n%s%s", cmd.Args, err, n.first, rest)
+	}
+	n.addr = found[1]
+	return n
+}
+
+// dial connects to the node.
+func (n *node) dial() net.Conn {
+	n.t.Helper()
+	return dial(n.t, "tcp", n.addr)
+}
+
+func dial(t *testing.T, network, addr string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.SetDeadline(time.Now().Add(waitMax))
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// ask sends one inline command and returns the reply, up to the client's own ending: QUIT is not there everywhere, so the
+// reply to an unknown command marks the end.
+func ask(t *testing.T, conn net.Conn, command string) string {
+	t.Helper()
+	fmt.Fprintf(conn, "%s\r\nno-such-command\r\n", command)
+	var got strings.Builder
+	r := bufio.NewReader(conn)
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			t.Fatalf("%s: %v after %q", command, err, got.String())
+		}
+		if strings.Contains(line, "no-such-command") {
+			return strings.TrimSuffix(strings.ReplaceAll(got.String(), "\r\n", " "), " ")
+		}
+		got.WriteString(line)
+	}
+}
+
+// stop sends a signal and returns the exit code and the rest of stderr.
+func (n *node) stop(s os.Signal) (code int, stderr string) {
+	n.t.Helper()
+	if err := n.cmd.Process.Signal(s); err != nil {
+		n.t.Fatal(err)
+	}
+	return n.wait()
+}
+
+func (n *node) wait() (code int, stderr string) {
+	n.t.Helper()
+	timer := time.AfterFunc(waitMax, func() { n.cmd.Process.Kill() })
+	defer timer.Stop()
+	rest, _ := io.ReadAll(n.stderr)
+	n.cmd.Wait()
+	return n.cmd.ProcessState.ExitCode(), string(rest)
+}
+
+func writeFile(t *testing.T, dir, name, content string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Every mistake is one line that says what to do, and an exit code.
+func TestMistakes(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir, "empty", "\n")
+	writeFile(t, dir, "file", "not a directory\n")
+	writeFile(t, dir, "bad-flag.conf", "# a comment\n\nlisten 127.0.0.1\n")
+	writeFile(t, dir, "bad-name.conf", "maxmemory-polcy allkeys-lru\n")
+	writeFile(t, dir, "bad-value.conf", "maxmemory-policy lru\n")
+	writeFile(t, dir, "bad-constant.conf", "maxmemory 1gb\nappendonly yes\n")
+	writeFile(t, dir, "bad-quotes.conf", "unixsocket \"/run/x\n")
+	writeFile(t, dir, "later.conf", "join 10.0.0.1:16379\n")
+	writeFile(t, dir, "nested.conf", "config other.conf\n")
+	if err := os.Mkdir(filepath.Join(dir, "bad-id"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, dir, "bad-id/node-id", "me\n")
+
+	for _, test := range []struct {
+		args string
+		env  string
+		code int
+		want string
+	}{
+		{"", "", 2, "neargrid: a command is missing: 'neargrid dev' starts a node to try, 'neargrid help' lists all"},
+		{"serve", "", 2, "neargrid: there is no command 'serve': 'neargrid help' lists all"},
+		{"sidecar --join x:1", "", 2, "neargrid: 'sidecar' (a near cache beside programs) is not there yet: this version runs single nodes"},
+		{"help serve", "", 2, "neargrid help: there is no command 'serve': 'neargrid help' lists all"},
+		{"server --port 1", "", 2, "neargrid server: there is no flag --port; 'neargrid help server' lists the flags"},
+		{"server --listen", "", 2, "neargrid server: --listen needs a value; 'neargrid help server' lists the flags"},
+		{"server 6379", "", 2, `neargrid server: "6379" is not a flag; 'neargrid help server' lists the flags`},
+		{"server --listen 6379", "", 2, `neargrid server: --listen "6379": write HOST:PORT, for example 127.0.0.1:6379`},
+		{"server --listen 127.0.0.1:70000", "", 2, `neargrid server: --listen "127.0.0.1:70000": the port is a number from 0 to 65535`},
+		{"server --listen off", "", 2, `neargrid server: --listen "off": needs --unixsocket, or clients have no way in`},
+		{"server --listen 0.0.0.0:0", "", 2, "neargrid server: other machines could connect to 0.0.0.0:0 without a password: set one with --requirepass-file, listen on 127.0.0.1, or give --insecure"},
+		{"server --maxmemory 2tb", "", 2, `neargrid server: --maxmemory "2tb": write a size such as 100mb or 2gb, or 0 for no limit`},
+		{"server --maxmemory -1", "", 2, `neargrid server: --maxmemory "-1": write a size such as 100mb or 2gb, or 0 for no limit`},
+		{"server --maxmemory 99999999999gb", "", 2, `neargrid server: --maxmemory "99999999999gb": write a size such as 100mb or 2gb, or 0 for no limit`},
+		{"server --partitions 100", "", 2, `neargrid server: --partitions "100": write a power of two from 1 to 16384`},
+		{"server --partitions 32768", "", 2, `neargrid server: --partitions "32768": write a power of two from 1 to 16384`},
+		{"server --partitions 0", "", 2, `neargrid server: --partitions "0": write a power of two from 1 to 16384`},
+		{"server --io-loops -1", "", 2, `neargrid server: --io-loops "-1": write a number from 0 to 1024`},
+		{"server --insecure=perhaps", "", 2, `neargrid server: --insecure "perhaps": write yes or no`},
+		{"server --requirepass-file none", "", 2, "neargrid server: cannot read the password file: open none: no such file or directory"},
+		{"server --requirepass-file empty", "", 2, "neargrid server: the password file empty is empty: write the password on its first line"},
+		{"server --config none", "", 2, "neargrid server: cannot read the configuration file: open none: no such file or directory"},
+		{"server --config .", "", 2, "neargrid server: cannot read the configuration file .: read .: is a directory"},
+		{"server --config bad-flag.conf", "", 2, `neargrid server: bad-flag.conf:3: listen "127.0.0.1": write HOST:PORT, for example 127.0.0.1:6379`},
+		{"server --listen 127.0.0.1:0 --config bad-name.conf", "", 2, "neargrid server: bad-name.conf:1: maxmemory-polcy: unknown setting"},
+		{"server --listen 127.0.0.1:0 --config bad-value.conf", "", 2, "neargrid server: bad-value.conf:1: maxmemory-policy: argument(s) must be one of the following: volatile-lru, volatile-lfu, volatile-random, volatile-ttl, allkeys-lru, allkeys-lfu, allkeys-random, noeviction"},
+		{"server --listen 127.0.0.1:0 --config bad-constant.conf", "", 2, "neargrid server: bad-constant.conf:2: appendonly: can't set immutable config"},
+		{"server --config bad-quotes.conf", "", 2, "neargrid server: bad-quotes.conf:1: the quotes around the value of unixsocket do not match"},
+		{"server --config later.conf", "", 2, "neargrid server: later.conf:1: join is not there yet: this version runs single nodes"},
+		{"server --config nested.conf", "", 2, "neargrid server: nested.conf:1: config cannot stand in the file itself"},
+		{"server --data-dir file/x", "", 1, "neargrid server: cannot make the data directory (choose another with --data-dir): mkdir file: not a directory"},
+		{"server --data-dir bad-id --listen 127.0.0.1:0", "", 1, "neargrid server: bad-id/node-id does not hold a node id: restore it, or remove it to make this a new node"},
+		{"server", "NEARGRID_LISTEN=here", 2, `neargrid server: NEARGRID_LISTEN "here": write HOST:PORT, for example 127.0.0.1:6379`},
+		{"server", "NEARGRID_JOIN=10.0.0.1:16379", 2, "neargrid server: NEARGRID_JOIN is not there yet: this version runs single nodes"},
+		{"server", "NEARGRID_LOG=xml", 2, `neargrid server: NEARGRID_LOG "xml": write text or json`},
+		{"server --listen 127.0.0.1:0", "NEARGRID_LOG_LEVEL=info", 2, "neargrid server: NEARGRID_LOG_LEVEL: argument(s) must be one of the following: debug, verbose, notice, warning"},
+		{"server --listen 127.0.0.1:0", "NEARGRID_PPROF=0.0.0.0:6060", 2, `neargrid server: NEARGRID_PPROF "0.0.0.0:6060": write a loopback address, for example 127.0.0.1:6060`},
+		{"dev --nodes 3", "", 2, `neargrid dev: --nodes "3": grids of several nodes are not there yet: leave it at 1`},
+		{"dev --profile safe", "", 2, "neargrid dev: --profile is not there yet: this version runs single nodes"},
+		{"dev --port x", "", 2, `neargrid dev: --port "x": write a number from 0 to 65535`},
+	} {
+		cmd := program(t, dir, strings.Fields(test.env), strings.Fields(test.args)...)
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != test.code || stderr.String() != test.want+"\n" || stdout.Len() > 0 {
+			t.Errorf("%s neargrid %s:\n got exit %d, %s%s\nwant exit %d, %s", test.env, test.args, code, stdout.String(), stderr.String(), test.code, test.want)
+		}
+	}
+}
+
+// Each flag that DESIGN fixes and nothing implements is refused, whatever its value.
+func TestLaterFlags(t *testing.T) {
+	for _, flag := range strings.Fields("join create zone role profile on-total-loss cluster-listen peer-listen advertise secret-file") {
+		var stderr bytes.Buffer
+		args := []string{"server", "--" + flag}
+		if flag != "create" {
+			args = append(args, "off")
+		}
+		code := execute(args, environment{func(string) string { return "" }, io.Discard, &stderr})
+		want := "neargrid server: --" + flag + " is not there yet: this version runs single nodes\n"
+		if code != exitUsage || stderr.String() != want {
+			t.Errorf("neargrid %v: got exit %d, %swant exit %d, %s", args, code, stderr.String(), exitUsage, want)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, test := range []struct {
+		args string
+		want []string
+	}{
+		{"help", []string{"Usage: neargrid <command> [flags]", "dev  ", "server  ", "version  ", "redis-cli -p 6379"}},
+		{"--help", []string{"Usage: neargrid <command> [flags]"}},
+		{"server --help", []string{"Usage: neargrid server [flags]", "--listen HOST:PORT", "(default 127.0.0.1:6379)", "--maxmemory SIZE", "NEARGRID_DATA_DIR"}},
+		{"help server", []string{"--requirepass-file FILE", "--insecure\n", "NEARGRID_PPROF"}},
+		{"dev -h", []string{"Usage: neargrid dev [flags]", "--port PORT", "--nodes N"}},
+		{"version", []string{"neargrid " + server.Version + " "}},
+		{"--version", []string{"neargrid " + server.Version + " "}},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := execute(strings.Fields(test.args), environment{func(string) string { return "" }, &stdout, &stderr})
+		if code != exitOK || stderr.Len() > 0 {
+			t.Errorf("neargrid %s: exit %d, stderr %q", test.args, code, stderr.String())
+		}
+		for _, want := range test.want {
+			if !strings.Contains(stdout.String(), want) {
+				t.Errorf("neargrid %s: %q is missing in\n%s", test.args, want, stdout.String())
+			}
+		}
+		if strings.Contains(stdout.String(), "--join") {
+			t.Errorf("neargrid %s offers a flag that is not there yet:\n%s", test.args, stdout.String())
+		}
+	}
+}
+
+// The command line wins over the environment, that over the file, that over the default.
+func TestPrecedence(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir, "grid.conf", "maxmemory 3mb\npartitions 8\nlisten 127.0.0.1:0\nmaxmemory-policy allkeys-lru\ntimeout \"77\"\n")
+	n := serve(t, dir, []string{"NEARGRID_CONFIG=grid.conf", "NEARGRID_MAXMEMORY=2mb", "NEARGRID_PARTITIONS=16"}, "--maxmemory", "1mb")
+	got := ask(t, n.dial(), "CONFIG GET maxmemory maxmemory-policy timeout hz")
+	want := "*8 $9 maxmemory $7 1048576 $16 maxmemory-policy $11 allkeys-lru $7 timeout $2 77 $2 hz $2 10"
+	if got != want {
+		t.Errorf("settings:\n got %s\nwant %s", got, want)
+	}
+	if !strings.Contains(n.first, "partitions=16 maxmemory=1048576") {
+		t.Errorf("log says %s, want partitions=16 maxmemory=1048576", n.first)
+	}
+}
+
+func TestPassword(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir, "pass", "s3cret word\nsecond line\n")
+	n := serve(t, dir, nil, "--listen", "127.0.0.1:0", "--requirepass-file", "pass")
+	if got, want := ask(t, n.dial(), "GET key"), "-NOAUTH Authentication required."; !strings.HasPrefix(got, want) {
+		t.Errorf("GET without AUTH: got %q, want %q", got, want)
+	}
+}
+
+func TestDataDirectory(t *testing.T) {
+	dir := t.TempDir()
+	n := serve(t, dir, nil, "--listen", "127.0.0.1:0", "--data-dir", "data")
+	id, err := os.ReadFile(filepath.Join(dir, "data", nodeIDFile))
+	if err != nil || !uuidForm.MatchString(strings.TrimSpace(string(id))) || !strings.HasSuffix(string(id), "\n") {
+		t.Errorf("node id: %q, %v", id, err)
+	}
+	if !strings.Contains(n.first, "node="+strings.TrimSpace(string(id))) {
+		t.Errorf("the log does not name the node %s: %s", id, n.first)
+	}
+
+	second := program(t, dir, nil, "server", "--listen", "127.0.0.1:0", "--data-dir", "data")
+	out, _ := second.CombinedOutput()
+	want := fmt.Sprintf("neargrid server: data directory data is used by process %d: stop it, or choose another with --data-dir\n", n.cmd.Process.Pid)
+	if code := second.ProcessState.ExitCode(); code != 1 || string(out) != want {
+		t.Errorf("second process in one data directory:\n got exit %d, %s\nwant exit 1, %s", code, out, want)
+	}
+
+	n.stop(syscall.SIGKILL) // a crash leaves the lock free, and the id in place
+	again := serve(t, dir, nil, "--listen", "127.0.0.1:0", "--data-dir", "data")
+	if kept, _ := os.ReadFile(filepath.Join(dir, "data", nodeIDFile)); !bytes.Equal(kept, id) || !strings.Contains(again.first, strings.TrimSpace(string(id))) {
+		t.Errorf("after a restart the node is %s, was %s", kept, id)
+	}
+}
+
+func TestLogs(t *testing.T) {
+	dir := t.TempDir()
+	cmd := program(t, dir, []string{"NEARGRID_LOG=json"}, "server", "--listen", "127.0.0.1:0")
+	pipe, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, _ := bufio.NewReader(pipe).ReadString('\n')
+	cmd.Process.Kill()
+	cmd.Wait()
+	if !strings.HasPrefix(line, `{"time":`) || !strings.Contains(line, `"msg":"ready"`) {
+		t.Errorf("with NEARGRID_LOG=json: %s", line)
+	}
+}
+
+// neargrid dev prints how to connect, and leaves nothing behind.
+func TestDev(t *testing.T) {
+	dir := t.TempDir()
+	cmd := program(t, dir, []string{"NEARGRID_LOG_LEVEL=notice"}, "dev", "--port", "0")
+	n := start(t, cmd)
+	_, port, _ := net.SplitHostPort(n.addr)
+	if got := ask(t, n.dial(), "SET k v"); got != "+OK" {
+		t.Errorf("SET: got %q", got)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "neargrid-dev-*", nodeIDFile)); len(left) != 1 {
+		t.Errorf("temporary data directory while it runs: %v, want one", left)
+	}
+	if code, stderr := n.stop(syscall.SIGINT); code != 0 {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+	for _, want := range []string{"neargrid is running at " + n.addr, "redis-cli -p " + port, `Addr: "` + n.addr + `"`, "redis.Redis(port=" + port + ")"} {
+		if !strings.Contains(n.stdout.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, n.stdout.String())
+		}
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
