@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/neargrid/neargrid/partition"
@@ -109,9 +110,16 @@ func (s *Session) grows(row *Row) bool {
 	return slices.ContainsFunc(s.multi.queue, func(q queued) bool { return q.row.Flags&DenyOOM != 0 })
 }
 
-// reject refuses a command before it ran; a transaction under construction is then refused as a whole.
+// reject refuses a command before it ran; a transaction under construction is then refused as a whole. Where the refused
+// command is EXEC, the transaction ends.
 func (s *Session) reject(c *Call, text string) {
-	if s.multi != nil {
+	switch {
+	case s.multi == nil:
+	case c.Row != nil && c.Row.Name == "exec":
+		s.multi = nil
+		s.unwatch()
+		text = "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(text, "ERR ")
+	default:
 		s.multi.broken = true
 	}
 	if c.Row != nil {

@@ -1,0 +1,9 @@
+// Package testredis is what tests that compare us with Redis share: it starts private servers (a real redis-server,
+// or ours), speaks RESP2 and RESP3 to them keeping each reply's exact type, and writes replies and command lines in the
+// notation of our transcripts.
+//
+//	server := testredis.Start(t)            // a real redis-server, gone when the test ends
+//	conn := server.Dial(t)
+//	reply := conn.Do(t, "HGETALL", "h")     // a Value
+//	testredis.Format(reply)                 // `1) "field"` ...
+package testredis

@@ -1,0 +1,289 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/neargrid/neargrid/internal/testredis"
+	"github.com/neargrid/neargrid/server"
+)
+
+var update = flag.Bool("update", false, "write the replies of a real redis-server into testdata/*.txt")
+
+// TestTranscripts runs every testdata/*.txt against a fresh server of ours and against a fresh redis-server: both must
+// give the replies that are written there. testdata/README.md describes the format.
+func TestTranscripts(t *testing.T) {
+	paths, err := filepath.Glob("testdata/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, path := range paths {
+		script := readTranscript(t, path)
+		if len(script.exchanges) == 0 {
+			continue // a list, not a transcript
+		}
+		ran++
+		name := strings.TrimSuffix(filepath.Base(path), ".txt")
+		if *update {
+			script.rewrite(t, testredis.Start(t).Addr)
+		}
+		t.Run(name+"/redis", func(t *testing.T) { script.run(t, "redis-server", testredis.Start(t).Addr) })
+		t.Run(name+"/neargrid", func(t *testing.T) { script.run(t, "neargrid", startServer(t)) })
+	}
+	if ran == 0 {
+		t.Error("testdata holds no transcript")
+	}
+}
+
+// startServer starts a server in this process for the length of the test and returns its address.
+func startServer(t *testing.T) string {
+	t.Helper()
+	srv, err := server.New(server.Options{Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := srv.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+	})
+	return srv.Addr()
+}
+
+// transcript is one file: its lines, and the exchanges found in them.
+type transcript struct {
+	path      string
+	lines     []string
+	exchanges []exchange
+}
+
+// exchange is one command and the reply it must have.
+type exchange struct {
+	line  int    // index of the command's line
+	conn  string // name of the connection; "" is the first
+	args  []string
+	retry bool     // repeat until the reply fits
+	want  []string // the lines below the command
+}
+
+var commandLine = regexp.MustCompile(`^(?:\[(\w+)\] )?(>>?) (.*)$`)
+
+func readTranscript(t *testing.T, path string) *transcript {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &transcript{path: path, lines: strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")}
+	open := false // the lines belong to the last exchange's reply
+	for i, line := range s.lines {
+		switch match := commandLine.FindStringSubmatch(line); {
+		case match != nil:
+			args, err := testredis.Split(match[3])
+			if err != nil || len(args) == 0 {
+				t.Fatalf("%s:%d: %s: not a command line: %v", path, i+1, line, err)
+			}
+			s.exchanges = append(s.exchanges, exchange{line: i, conn: match[1], args: args, retry: match[2] == ">>"})
+			open = true
+		case line == "" || strings.HasPrefix(line, "#"):
+			open = false
+		case open:
+			e := &s.exchanges[len(s.exchanges)-1]
+			e.want = append(e.want, line)
+		case len(s.exchanges) > 0:
+			t.Fatalf("%s:%d: %q belongs to no command", path, i+1, line)
+		}
+	}
+	return s
+}
+
+const (
+	failuresMax  = 10              // in one file against one server
+	retryTimeout = 5 * time.Second // of a >> command
+	retryPause   = 5 * time.Millisecond
+)
+
+func (s *transcript) run(t *testing.T, name, addr string) {
+	p := player{addr: addr, conns: map[string]*testredis.Conn{}}
+	defer p.close()
+	failures := 0
+	for _, e := range s.exchanges {
+		got, err := p.play(e)
+		if err != nil {
+			t.Fatalf("%s:%d: %s\n%s: %v", s.path, e.line+1, s.lines[e.line], name, err)
+		}
+		if fits(got, e.want) {
+			continue
+		}
+		t.Errorf("%s:%d: %s\n%s gives\n%s\nwant\n%s", s.path, e.line+1, s.lines[e.line],
+			name, indented(got), indented(e.want))
+		if failures++; failures == failuresMax {
+			t.Fatalf("%s: giving up after %d differences", s.path, failures)
+		}
+	}
+}
+
+// rewrite replaces the replies in the file by those of the server at addr. Markers stay, and so do lines matched by
+// their shape where they still fit.
+func (s *transcript) rewrite(t *testing.T, addr string) {
+	p := player{addr: addr, conns: map[string]*testredis.Conn{}}
+	defer p.close()
+	var out []string
+	next := 0 // the first line that is not in out yet
+	for i := range s.exchanges {
+		e := &s.exchanges[i]
+		got, err := p.play(*e)
+		if err != nil {
+			t.Fatalf("%s:%d: %s: %v", s.path, e.line+1, s.lines[e.line], err)
+		}
+		out = append(out, s.lines[next:e.line+1]...)
+		next = e.line + 1 + len(e.want)
+		if !fits(got, e.want) {
+			e.want = got
+		}
+		out = append(out, e.want...)
+	}
+	out = append(out, s.lines[next:]...)
+	if err := os.WriteFile(s.path, []byte(strings.Join(out, "\n")+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	*s = *readTranscript(t, s.path)
+}
+
+// player sends commands over named connections, which it opens when they are first used.
+type player struct {
+	addr  string
+	conns map[string]*testredis.Conn
+}
+
+func (p *player) close() {
+	for _, c := range p.conns {
+		c.Close()
+	}
+}
+
+// play sends an exchange's command and returns the lines of its reply, a first marker line included.
+func (p *player) play(e exchange) ([]string, error) {
+	got, err := p.playOnce(e)
+	if !e.retry {
+		return got, err
+	}
+	deadline := time.After(retryTimeout)
+	pause := time.NewTicker(retryPause)
+	defer pause.Stop()
+	for err == nil && !fits(got, e.want) {
+		select {
+		case <-deadline:
+			return got, nil
+		case <-pause.C:
+			got, err = p.playOnce(e)
+		}
+	}
+	return got, err
+}
+
+func (p *player) playOnce(e exchange) ([]string, error) {
+	conn := p.conns[e.conn]
+	if conn == nil {
+		var err error
+		if conn, err = testredis.Dial(p.addr); err != nil {
+			return nil, err
+		}
+		p.conns[e.conn] = conn
+	}
+	v, err := conn.Call(e.args...)
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		conn.Close()
+		delete(p.conns, e.conn)
+		return []string{closedMark}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	if len(e.want) > 0 && (e.want[0] == unorderedMark || e.want[0] == unorderedPairsMark) {
+		lines = append(lines, e.want[0])
+		v = testredis.Sorted(v, e.want[0] == unorderedPairsMark)
+	}
+	return append(lines, strings.Split(testredis.Format(v), "\n")...), nil
+}
+
+// What stands in a transcript in place of a reply, before it, or in place of some of its lines.
+const (
+	closedMark         = "(closed)"
+	unorderedMark      = "(unordered)"
+	unorderedPairsMark = "(unordered pairs)"
+	shapePrefix        = "~ "
+	restMark           = "~*"
+)
+
+// fits reports whether the lines of a reply are those wanted.
+func fits(got, want []string) bool {
+	for i, w := range want {
+		if w == restMark {
+			return true
+		}
+		if i == len(got) {
+			return false
+		}
+		pattern, byShape := strings.CutPrefix(w, shapePrefix)
+		if !byShape && got[i] != w {
+			return false
+		}
+		if byShape {
+			if ok, err := regexp.MatchString(`^(?:`+pattern+`)$`, got[i]); err != nil || !ok {
+				return false
+			}
+		}
+	}
+	return len(got) == len(want)
+}
+
+func indented(lines []string) string {
+	if len(lines) == 0 {
+		return "    nothing is written: run with -update"
+	}
+	return "    " + strings.Join(lines, "\n    ")
+}
+
+func TestTranscriptLinesFit(t *testing.T) {
+	for _, c := range []struct {
+		got, want string
+		fit       bool
+	}{
+		{"OK", "OK", true},
+		{"OK", "ok", false},
+		{"(integer) 12", `~ \(integer\) \d+`, true},
+		{"(integer) 12x", `~ \(integer\) \d+`, false},
+		{"1) \"a\"\n2) \"b\"", "1) \"a\"", false},
+		{"1) \"a\"", "1) \"a\"\n2) \"b\"", false},
+		{"1) \"a\"\n2) \"b\"", "1) \"a\"\n~*", true},
+		{"1) \"b\"\n2) \"b\"", "1) \"a\"\n~*", false},
+		{"OK", "", false},
+	} {
+		var want []string
+		if c.want != "" {
+			want = strings.Split(c.want, "\n")
+		}
+		if fit := fits(strings.Split(c.got, "\n"), want); fit != c.fit {
+			t.Errorf("reply %s, wanted %s: fits is %v, want %v", fmt.Sprintf("%q", c.got), fmt.Sprintf("%q", c.want), fit, c.fit)
+		}
+	}
+}
