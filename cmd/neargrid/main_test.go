@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -362,5 +363,29 @@ func TestDev(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// README.md's table of flags is that of neargrid server, defaults included.
+func TestReadmeFlags(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(string(readme)) {
+		if strings.HasPrefix(line, "| `--") {
+			cells := strings.Split(line, "|")
+			got = append(got, strings.Trim(cells[1], " `")+" = "+strings.Trim(cells[2], " `"))
+		}
+	}
+	var want []string
+	for _, f := range serverCommand.flags {
+		if !f.later {
+			want = append(want, strings.TrimSpace("--"+f.name+" "+f.placeholder)+" = "+f.value)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("flags in README.md:\n%s\nflags of neargrid server:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
