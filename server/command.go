@@ -99,6 +99,8 @@ var families = [][]*Row{
 	stringRows,
 	incrRows,
 	lcsRows,
+	bitRows,
+	bitFieldRows,
 	multiRows,
 	configRows,
 	infoRows,
