@@ -80,7 +80,7 @@ func (c *Call) help() {
 	for _, sub := range container.Subs {
 		line := upper(sub.Name)
 		if sub.Syntax != "" {
-			line += " " + sub.Syntax
+			line += " " + sub.usage()
 		}
 		lines = append(lines, line, "    "+sub.Summary)
 	}

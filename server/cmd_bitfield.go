@@ -8,7 +8,7 @@ import (
 
 var bitFieldRows = []*Row{
 	{Name: "bitfield", Arity: -2, Flags: Write | DenyOOM, Group: "bitmap",
-		Keys: keys(1, 1, 1, RW|Access|Update|VariableFlags), Since: "3.2.0", Complexity: "O(1) per operation",
+		FindKeys: findBitFieldKeys, Keys: keys(1, 1, 1, RW|Access|Update|VariableFlags), Since: "3.2.0", Complexity: "O(1) per operation",
 		Summary: "Reads and changes integers inside a string.",
 		Syntax:  "key [operation:<GET encoding offset | write:{[OVERFLOW <WRAP | SAT | FAIL>] write_operation:<SET encoding offset value:integer | INCRBY encoding offset increment>}> [...]]", Run: cmdBitField},
 	{Name: "bitfield_ro", Arity: -2, Flags: ReadOnly | Fast, Group: "bitmap",

@@ -4,12 +4,11 @@ import "github.com/neargrid/neargrid/protocol"
 
 // configRows is CONFIG. What the names mean stands in config.go.
 var configRows = []*Row{
-	{Name: "config", Arity: -2, Group: "server", Since: "2.0.0",
-		Complexity: "Depends on subcommand.", Summary: "Reads and changes the server's settings.",
+	{Name: "config", Arity: -2, Group: "server", Since: "2.0.0", Summary: "Reads and changes the server's settings.",
 		Subs: []*Row{
 			{Name: "get", Arity: -3, Flags: Admin | NoScript | Loading | Stale, Group: "server", Since: "2.0.0",
-				Complexity: "O(N) when N is the number of configuration parameters provided",
-				Summary:    "Returns settings whose names match.", Syntax: "parameter [parameter ...]", Run: cmdConfigGet},
+				Complexity: "O(N)",
+				Summary:    "Returns settings whose names match.", Syntax: "{parameter} [...]", Run: cmdConfigGet},
 			{Name: "help", Arity: 2, Flags: Loading | Stale, Group: "server", Since: "5.0.0",
 				Complexity: "O(1)", Summary: "Explains the subcommands.", Run: cmdConfigHelp},
 			{Name: "resetstat", Arity: 2, Flags: Admin | NoScript | Loading | Stale, Group: "server", Since: "2.0.0",
@@ -18,7 +17,7 @@ var configRows = []*Row{
 				Complexity: "O(1)", Summary: "Writes the settings to the configuration file.", Run: cmdConfigRewrite},
 			{Name: "set", Arity: -4, Flags: Admin | NoScript | Loading | Stale, Group: "server", Since: "2.0.0",
 				Tips:       []string{"request_policy:all_nodes", "response_policy:all_succeeded"},
-				Complexity: "O(N) when N is the number of configuration parameters provided",
+				Complexity: "O(N)",
 				Summary:    "Changes settings, all of them or none.", Syntax: "parameter value [parameter value ...]", Run: cmdConfigSet},
 		}},
 }

@@ -24,7 +24,7 @@ var connRows = []*Row{
 	{Name: "hello", Arity: -1, Flags: NoScript | Loading | Stale | Fast | NoAuth | AllowBusy, Group: "connection",
 		Since: "6.0.0", Complexity: "O(1)",
 		Summary: "Chooses the protocol version, and may authenticate and name the connection.",
-		Syntax:  "[protover [AUTH username password] [SETNAME clientname]]", Run: cmdHello},
+		Syntax:  "arguments:[protover [AUTH username password] [SETNAME clientname]]", Run: cmdHello},
 	{Name: "ping", Arity: -1, Flags: Fast, Group: "connection",
 		Tips: []string{"request_policy:all_shards", "response_policy:all_succeeded"}, Since: "1.0.0", Complexity: "O(1)",
 		Summary: "Answers PONG, or its argument.",

@@ -39,11 +39,11 @@ var keyRows = []*Row{
 		Summary: "Names the type of a key's value.",
 		Syntax:  "key", Run: cmdType},
 	{Name: "unlink", Arity: -2, Flags: Write | Fast, Group: "generic",
-		Keys: keys(1, -1, 1, RM|Delete), Tips: []string{"request_policy:multi_shard", "response_policy:agg_sum"}, Since: "4.0.0", Complexity: "O(1)",
+		Keys: keys(1, -1, 1, RM|Delete), Tips: []string{"request_policy:multi_shard", "response_policy:agg_sum"}, Since: "4.0.0", Complexity: "O(1) per key",
 		Summary: "Deletes keys, freeing large values in the background.",
 		Syntax:  "key [key ...]", Run: cmdUnlink},
 	{Name: "object", Arity: -2, Group: "generic",
-		Since: "2.2.3", Complexity: "",
+		Since:   "2.2.3",
 		Summary: "Commands about how values are kept.",
 		Subs: []*Row{
 			{Name: "encoding", Arity: 3, Flags: ReadOnly, Group: "generic",

@@ -47,7 +47,7 @@ var stringRows = []*Row{
 		Summary: "Sets a string with a time to live in milliseconds.",
 		Syntax:  "key milliseconds value", Run: cmdPSetEx},
 	{Name: "set", Arity: -3, Flags: Write | DenyOOM, Group: "string",
-		Keys: keys(1, 1, 1, RW|Access|Update|VariableFlags), Since: "1.0.0", Complexity: "O(1)",
+		FindKeys: findSetKeys, Keys: keys(1, 1, 1, RW|Access|Update|VariableFlags), Since: "1.0.0", Complexity: "O(1)",
 		Summary: "Sets a string, on conditions and with an expiry if wanted.",
 		Syntax:  "key value condition:[NX | XX] [GET] expiration:[EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]", Run: cmdSet},
 	{Name: "setex", Arity: 4, Flags: Write | DenyOOM, Group: "string",

@@ -2,6 +2,7 @@ package server
 
 import (
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -14,13 +15,14 @@ type Row struct {
 	ACL        Category // explicit categories beyond those that flags and group imply
 	Group      string   // as COMMAND DOCS names it: "string", "generic" ...
 	Keys       []KeySpec
+	FindKeys   func(args [][]byte) []keyRef // where Keys do not tell all
 	Tips       []string
 	Since      string // the Redis version that introduced it
 	Deprecated string // the Redis version that deprecated it
 	ReplacedBy string // what to use instead of a deprecated command
 	Complexity string
 	Summary    string
-	Syntax     string // the arguments, in the notation of redis-cli's help
+	Syntax     string // the arguments; arguments tells the notation
 	Subs       []*Row
 	Scope      Scope
 	OffLoop    bool // may take long: runs on a goroutine of its own, as a barrier for its session
@@ -28,6 +30,9 @@ type Row struct {
 
 	container *Row // of a subcommand
 	stats     rowStats
+
+	parseSyntax sync.Once
+	args        []*argument // Syntax, parsed
 }
 
 // Scope says which partitions a command's transaction locks.
@@ -70,6 +75,9 @@ var flagNames = [...]string{
 	"skip_slowlog", "asking", "fast", "no_auth", "may_replicate", "no_async_loading", "no_multi", "movablekeys", "allow_busy",
 }
 
+// hiddenFlags are ours to use; COMMAND INFO does not print them.
+const hiddenFlags = MayReplicate
+
 // rowStats are a row's counters since start or CONFIG RESETSTAT.
 type rowStats struct {
 	calls, nanos     atomic.Int64
@@ -91,6 +99,7 @@ func (r *Row) arityFits(n int) bool {
 
 // families lists the tables of all families; a family's file holds its rows.
 var families = [][]*Row{
+	commandRows,
 	connRows,
 	clientRows,
 	keyRows,

@@ -44,7 +44,7 @@ var multiRows = []*Row{
 		Since: "2.0.0", Complexity: "O(N)",
 		Summary: "Drops the queued commands.", Run: cmdDiscard},
 	{Name: "exec", Arity: 1, Flags: NoScript | Loading | Stale | SkipSlowlog, Group: "transactions",
-		Since: "1.2.0", Complexity: "",
+		Since:   "1.2.0",
 		Summary: "Runs the queued commands as one.", Run: cmdExec},
 	{Name: "multi", Arity: 1, Flags: NoScript | Loading | Stale | Fast | AllowBusy, Group: "transactions",
 		Since: "1.2.0", Complexity: "O(1)",
@@ -53,7 +53,7 @@ var multiRows = []*Row{
 		Since: "2.2.0", Complexity: "O(1)",
 		Summary: "Forgets all watched keys.", Run: cmdUnwatch},
 	{Name: "watch", Arity: -2, Flags: NoScript | Loading | Stale | Fast | AllowBusy, Group: "transactions",
-		Keys: keys(1, -1, 1, RO), Since: "2.2.0", Complexity: "O(1)",
+		Keys: keys(1, -1, 1, RO), Since: "2.2.0", Complexity: "O(1) per key",
 		Summary: "Makes the next EXEC depend on keys staying unchanged.",
 		Syntax:  "key [key ...]", Run: cmdWatch},
 }
