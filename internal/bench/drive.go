@@ -145,7 +145,8 @@ func (d drive) once(ctx context.Context, srv *server, count int, used *time.Dura
 		return 0, fmt.Errorf("%s: %s: not done after %s", srv.name, strings.Join(cmd.Args, " "), driveTimeout)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%s: %s: %w: %s%s", srv.name, strings.Join(cmd.Args, " "), err, stderr.String(), srv.logTail())
+		return 0, fmt.Errorf("%s: redis-benchmark: %s (%w)\n%s%s", srv.name, strings.TrimSpace(stderr.String()), err,
+			strings.Join(cmd.Args, " "), srv.logTail())
 	}
 	after, err := srv.cpu()
 	if err != nil {

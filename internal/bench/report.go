@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// missReasonMax bounds, in bytes, how much of a failure's reason the list of misses quotes. The run prints all of it.
+const missReasonMax = 120
+
 // standInName is what the report calls the server under test in a self-test.
 const standInName = "redis-server standing in for neargrid"
 
@@ -251,6 +254,9 @@ func (r row) miss() string {
 	switch {
 	case r.reason != "":
 		got, _, _ = strings.Cut(r.reason, "\n")
+		if len(got) > missReasonMax {
+			got = strings.ToValidUTF8(got[:missReasonMax], "") + "..."
+		}
 	case r.target.absolute:
 		got = r.unit.format(r.median[ours])
 	}

@@ -158,6 +158,14 @@ func TestReportWrite(t *testing.T) {
 	}
 }
 
+func TestMissQuotesTheBeginningOfALongReason(t *testing.T) {
+	r := failedRow("SET", throughput, &target{rule: atLeast, limit: 1}, errors.New(strings.Repeat("\u00e9", missReasonMax)+"\nsecond line"))
+	want := "SET, throughput: " + strings.Repeat("\u00e9", missReasonMax/2) + "..., want at least 1x"
+	if got := r.miss(); got != want {
+		t.Errorf("miss = %q, want %q", got, want)
+	}
+}
+
 func TestReportWithoutMissesFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "node.md")
