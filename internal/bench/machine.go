@@ -9,12 +9,15 @@ import (
 	"strings"
 )
 
-// describeMachine answers what the figures depend on: processor, cores, memory, kernel.
+// describeMachine answers what the figures depend on: processor, cores, memory, kernel, and how busy it was before.
 func describeMachine() string {
 	cpu := field("/proc/cpuinfo", "model name")
 	memory := field("/proc/meminfo", "MemTotal")
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	return fmt.Sprintf("%s, %d cores, %s memory, %s %s", cpu, runtime.NumCPU(), memory, runtime.GOOS, strings.TrimSpace(string(kernel)))
+	loadText, _ := os.ReadFile("/proc/loadavg")
+	load, _, _ := strings.Cut(string(loadText), " ")
+	return fmt.Sprintf("%s, %d cores, %s memory, %s %s, load average before the run %s",
+		cpu, runtime.NumCPU(), memory, runtime.GOOS, strings.TrimSpace(string(kernel)), load)
 }
 
 // field answers the first value of a file of lines "name : value".
