@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -323,6 +324,19 @@ func TestDataDirectory(t *testing.T) {
 	}
 }
 
+// SHUTDOWN ends the program as a signal does.
+func TestShutdownCommand(t *testing.T) {
+	n := serve(t, t.TempDir(), nil, "--listen", "127.0.0.1:0")
+	conn := n.dial()
+	fmt.Fprint(conn, "SHUTDOWN NOSAVE\r\n")
+	if got, err := io.ReadAll(conn); err != nil || len(got) > 0 {
+		t.Errorf("SHUTDOWN: got %q, %v, want the end of the connection", got, err)
+	}
+	if code, stderr := n.wait(); code != 0 || !strings.Contains(stderr, "msg=stopping why=SHUTDOWN") {
+		t.Errorf("exit %d, %s, want exit 0, stopping because of SHUTDOWN", code, stderr)
+	}
+}
+
 func TestLogs(t *testing.T) {
 	dir := t.TempDir()
 	cmd := program(t, dir, []string{"NEARGRID_LOG=json"}, "server", "--listen", "127.0.0.1:0")
@@ -338,6 +352,34 @@ func TestLogs(t *testing.T) {
 	cmd.Wait()
 	if !strings.HasPrefix(line, `{"time":`) || !strings.Contains(line, `"msg":"ready"`) {
 		t.Errorf("with NEARGRID_LOG=json: %s", line)
+	}
+}
+
+// NEARGRID_PPROF serves profiles at that address.
+func TestProfiler(t *testing.T) {
+	cmd := program(t, t.TempDir(), []string{"NEARGRID_PPROF=127.0.0.1:0"}, "server", "--listen", "127.0.0.1:0")
+	pipe, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	line, _ := bufio.NewReader(pipe).ReadString('\n')
+	_, url, found := strings.Cut(strings.TrimSpace(line), "url=")
+	if !found {
+		t.Fatalf("the log does not tell the profiler's address: %s", line)
+	}
+	client := http.Client{Timeout: waitMax}
+	reply, err := client.Get(url + "goroutine?debug=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	if body, _ := io.ReadAll(reply.Body); reply.StatusCode != http.StatusOK || !bytes.Contains(body, []byte("goroutine profile")) {
+		t.Errorf("%s: %s\n%s", url, reply.Status, body)
 	}
 }
 
