@@ -61,7 +61,8 @@ func (r *Row) hasKeys() bool {
 	return false
 }
 
-// span is where a spec's keys stand in a command line: at first, first+step ... up to last, which is in the line.
+// span is where a spec's keys stand in a command line: at first, first+step ... up to last, which is in the line. Without
+// its keyword a spec has no keys, and last is below first; ok is false where it does not fit the line.
 func (k *KeySpec) span(args [][]byte) (first, last, step int, ok bool) {
 	if k.Unknown {
 		return 0, 0, 0, false
@@ -69,7 +70,7 @@ func (k *KeySpec) span(args [][]byte) (first, last, step int, ok bool) {
 	first = k.Index
 	if k.Keyword != "" {
 		if first = k.behindKeyword(args); first == 0 {
-			return 0, 0, 0, false
+			return 1, 0, 1, true
 		}
 	}
 	switch {
@@ -94,14 +95,14 @@ func (k *KeySpec) span(args [][]byte) (first, last, step int, ok bool) {
 	return first, last, step, first <= last && last < len(args)
 }
 
-// behindKeyword is the position behind the spec's keyword, or 0. From the end it looks backwards, and not at the first
-// argument.
+// behindKeyword is the position behind the spec's keyword, or 0. It looks from From up to the last argument but one, or
+// from From, counted from the end, down to the second.
 func (k *KeySpec) behindKeyword(args [][]byte) int {
-	at, step := k.From, 1
+	at, end, step := k.From, len(args)-1, 1
 	if k.From < 0 {
-		at, step = len(args)+k.From, -1
+		at, end, step = len(args)+k.From, 1, -1
 	}
-	for ; at >= 1 && at < len(args) && (step > 0 || at > 1); at += step {
+	for ; 1 <= at && at < len(args) && at != end; at += step {
 		if len(args[at]) == len(k.Keyword) && bytes.EqualFold(args[at], []byte(k.Keyword)) {
 			return at + 1
 		}
