@@ -127,10 +127,8 @@ func (srv *Server) Start() error {
 		return err
 	}
 	srv.addr = listeners.addr()
-	if srv.options.Listen != "" {
-		srv.config.setAddr(srv.addr)
-	}
-	srv.driver, err = newDriver(srv.options.Loops, listeners, srv.newSession, srv.keepAliveSeconds)
+	srv.config.setAddr(srv.addr)
+	srv.driver, err = newDriver(srv.options.Loops, listeners, srv.newSession, srv.keepAliveSeconds, srv.log)
 	if err != nil {
 		listeners.close()
 		return err

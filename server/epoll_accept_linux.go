@@ -1,0 +1,139 @@
+package server
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// acceptsPerTurnMax is how many connections are accepted before those that exist have their turn.
+const acceptsPerTurnMax = 128
+
+// openSpare holds a descriptor in reserve; -1 where there is none to be had.
+func openSpare() int {
+	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
+func (l *epollLoop) watchListener(door epollListener) error {
+	return unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, door.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(door.fd)})
+}
+
+// acceptFrom accepts what waits at a door, on loop 0.
+func (l *epollLoop) acceptFrom(fd int) {
+	for _, door := range l.driver.listeners {
+		if door.fd != fd {
+			continue
+		}
+		for range acceptsPerTurnMax {
+			if !l.accept(door) {
+				return
+			}
+		}
+	}
+}
+
+// accept accepts one connection, and reports whether to go on.
+//
+// Without descriptors the kernel leaves the connection in its queue and would report it again and again. So the spare
+// one is given up to take that connection, which is closed: its client learns, and nobody else is held up.
+func (l *epollLoop) accept(door epollListener) bool {
+	fd, sa, err := unix.Accept4(door.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	switch err {
+	case nil:
+		l.hand(fd, sa, door)
+		return true
+	case unix.EAGAIN:
+		return false
+	case unix.EINTR, unix.ECONNABORTED:
+		return true
+	case unix.EMFILE, unix.ENFILE:
+		if l.refuse(door) {
+			return true
+		}
+	default:
+		l.driver.log.Warn("accept", "error", err)
+	}
+	l.pauseAccept()
+	return false
+}
+
+// refuse accepts a connection with the spare descriptor and closes it.
+func (l *epollLoop) refuse(door epollListener) bool {
+	d := l.driver
+	if d.spare < 0 {
+		return false
+	}
+	unix.Close(d.spare)
+	fd, _, err := unix.Accept4(door.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	if err == nil {
+		unix.Close(fd)
+		d.refused++
+	}
+	d.spare = openSpare()
+	return err == nil
+}
+
+// hand gives a connection to the loop whose turn it is.
+func (l *epollLoop) hand(fd int, sa unix.Sockaddr, door epollListener) {
+	d := l.driver
+	to := d.loops[d.next]
+	d.next = (d.next + 1) % len(d.loops)
+	path := door.path
+	if to == l {
+		l.open(fd, d.prepare(fd, sa, path))
+		return
+	}
+	if !to.mailbox.post(func() { to.open(fd, d.prepare(fd, sa, path)) }) {
+		unix.Close(fd)
+	}
+}
+
+// prepare sets a connection's options. They speed it up or watch over it: one that cannot be set is no reason to refuse.
+func (d *epollDriver) prepare(fd int, sa unix.Sockaddr, path string) connInfo {
+	if path != "" {
+		return connInfo{Remote: unixAddr(path), Local: unixAddr(path), Unix: true, FD: fd}
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	if seconds := d.keepAlive(); seconds > 0 {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds)
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, max(1, seconds/keepAliveProbes))
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveProbes)
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	}
+	info := connInfo{Remote: remoteAddr(sa), FD: fd}
+	if local, err := unix.Getsockname(fd); err == nil {
+		info.Local = remoteAddr(local)
+	}
+	return info
+}
+
+// pauseAccept stops accepting until the next tick, after an error that would come again at once.
+func (l *epollLoop) pauseAccept() {
+	l.paused = true
+	for _, door := range l.driver.listeners {
+		_ = unix.EpollCtl(l.epfd, unix.EPOLL_CTL_DEL, door.fd, nil)
+	}
+}
+
+// acceptTick resumes accepting, and logs what had to be refused.
+func (l *epollLoop) acceptTick() {
+	d := l.driver
+	if d.spare < 0 {
+		d.spare = openSpare()
+	}
+	if d.refused > 0 {
+		d.log.Warn("refused connections: out of file descriptors; raise the limit (ulimit -n)", "connections", d.refused)
+		d.refused = 0
+	}
+	if !l.paused {
+		return
+	}
+	l.paused = false
+	for _, door := range d.listeners {
+		if err := l.watchListener(door); err != nil && err != unix.EEXIST {
+			l.paused = true // to be tried again
+		}
+	}
+}
