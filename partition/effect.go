@@ -17,7 +17,7 @@ const (
 	opExpireAt              // ms since 1970, 0 = never
 	opHSet                  // count of pairs, field, value ...
 	opHDel                  // count, field ...
-	opSAdd                  // count, member ...
+	opSAdd                  // largest intset, count, member ...
 	opSRem                  // count, member ...
 	opListSplice            // index, drop, count, element ...
 	opZAdd                  // count, score 8 B, member ...
@@ -32,9 +32,9 @@ func appendBytes(dst, b []byte) []byte {
 	return append(dst, b...)
 }
 
-// appendMany appends a count and that many byte strings.
-func appendMany(dst []byte, items [][]byte) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(items)))
+// appendMany appends a count and that many byte strings, per of which count as one.
+func appendMany(dst []byte, per int, items [][]byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(items)/per))
 	for _, b := range items {
 		dst = appendBytes(dst, b)
 	}
@@ -147,6 +147,13 @@ func (p *Partition) applyEffect(r *effectReader) error {
 	case opExpireAt:
 		at := r.int()
 		apply = func() bool { return p.applyExpireAt(db, h, key, at) }
+	case opSAdd:
+		intsetMax := int(min(r.uint(), intsetEntriesMax))
+		members := r.many(1)
+		apply = func() bool { _, ok := p.applySAdd(db, h, key, intsetMax, members); return ok }
+	case opSRem:
+		members := r.many(1)
+		apply = func() bool { _, ok := p.applySRem(db, h, key, members); return ok }
 	case opRestore:
 		expireAt, dump := r.int(), r.bytes()
 		apply = func() bool { return p.applyRestore(db, h, key, dump, expireAt) }

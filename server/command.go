@@ -106,6 +106,7 @@ var families = [][]*Row{
 	expireRows,
 	scanRows,
 	stringRows,
+	setRows,
 	incrRows,
 	lcsRows,
 	bitRows,
