@@ -1,0 +1,58 @@
+package server
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/neargrid/neargrid/protocol"
+)
+
+// hotCommands are the command lines whose way from the socket's bytes to the reply's must not allocate, once the keys
+// are there and buffers have grown.
+var hotCommands = [][]string{
+	{"GET", "string"},
+	{"SET", "string", "another value"},
+	{"SET", "string", "another value", "EX", "100"},
+	{"MSET", "a", "1", "b", "2", "c", "3", "d", "4", "e", "5", "f", "6", "g", "7", "h", "8", "i", "9", "j", "10"},
+	{"MGET", "a", "b", "missing", "d"},
+	{"INCR", "number"},
+	{"INCRBY", "number", "-17"},
+	{"SETRANGE", "patched", "3", "xyz"},
+	{"GETRANGE", "patched", "1", "-1"},
+	{"SETBIT", "patched", "77", "1"},
+	{"GETBIT", "patched", "77"},
+	{"BITCOUNT", "patched"},
+	{"BITFIELD", "patched", "INCRBY", "u8", "0", "1", "GET", "i16", "#2"},
+}
+
+// noLoop is the loop of a session that nothing is posted to.
+type noLoop struct{ t *testing.T }
+
+func (l noLoop) Post(func())     { l.t.Error("something was posted to the loop") }
+func (l noLoop) Touch(sessionIO) {}
+
+func TestHotCommandsDoNotAllocate(t *testing.T) {
+	srv, err := New(Options{Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := srv.newSession(noLoop{t}, connInfo{})
+	defer s.Closed()
+	const pipeline = 16
+	for _, args := range hotCommands {
+		input := bytes.Repeat(protocol.AppendCommand(nil, args...), pipeline)
+		run := func() {
+			s.Feed(input)
+			if out := s.Out(); len(out) == 0 || out[0] == '-' {
+				t.Fatalf("%q answers %q", args, out)
+			}
+			s.Sent(len(s.Out()))
+		}
+		for range 10 {
+			run() // the keys and buffers are there from now on
+		}
+		if n := testing.AllocsPerRun(100, run); n > 0 {
+			t.Errorf("%d times %q allocate %v times, want 0", pipeline, args, n)
+		}
+	}
+}
