@@ -129,9 +129,9 @@ func password(in inputs) (string, error) {
 
 // runNode runs a node until it is told to stop. ready, where given, is called once clients can connect.
 func runNode(env environment, in inputs, o server.Options, dataDir string, ready func(addr string)) error {
+	// Never given back to the system: a late signal must not cut short what is tidied up on the way out.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(signals)
 
 	addSettings(env, in, &o)
 	log, err := newLogger(env, o.LogLevel)
