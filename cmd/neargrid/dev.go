@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -46,7 +47,11 @@ func runDev(env environment, in inputs) error {
 		LogLevel:   new(slog.LevelVar),
 	}
 	options.LogLevel.Set(slog.LevelWarn) // what matters here is on standard output
-	return runNode(env, in, options, dir, func(addr string) { printHowToConnect(env, addr) })
+	err = runNode(env, in, options, dir, func(addr string) { printHowToConnect(env, addr) })
+	if errors.Is(err, server.ErrAddrInUse) {
+		return fmt.Errorf("port %d is in use: stop the program that has it, or choose another with --port", port)
+	}
+	return err
 }
 
 func printHowToConnect(env environment, addr string) {

@@ -159,6 +159,13 @@ func writeFile(t *testing.T, dir, name, content string) string {
 // Every mistake is one line that says what to do, and an exit code.
 func TestMistakes(t *testing.T) {
 	dir := t.TempDir()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	used := taken.Addr().String()
+	_, usedPort, _ := net.SplitHostPort(used)
 	writeFile(t, dir, "empty", "\n")
 	writeFile(t, dir, "file", "not a directory\n")
 	writeFile(t, dir, "bad-flag.conf", "# a comment\n\nlisten 127.0.0.1\n")
@@ -219,6 +226,9 @@ func TestMistakes(t *testing.T) {
 		{"dev --nodes 3", "", 2, `neargrid dev: --nodes "3": grids of several nodes are not there yet: leave it at 1`},
 		{"dev --profile safe", "", 2, "neargrid dev: --profile is not there yet: this version runs single nodes"},
 		{"dev --port x", "", 2, `neargrid dev: --port "x": write a number from 0 to 65535`},
+		{"server --listen " + used, "", 1, "neargrid server: listen on " + used + ": address in use: stop the program that has it, or choose another port with --listen"},
+		{"server --listen 127.0.0.1:0 --unixsocket file", "", 1, "neargrid server: listen on unix socket file: something that is not a socket is there: remove it, or choose another path with --unixsocket"},
+		{"dev --port " + usedPort, "", 1, "neargrid dev: port " + usedPort + " is in use: stop the program that has it, or choose another with --port"},
 	} {
 		cmd := program(t, dir, strings.Fields(test.env), strings.Fields(test.args)...)
 		var stdout, stderr bytes.Buffer
@@ -321,6 +331,65 @@ func TestDataDirectory(t *testing.T) {
 	again := serve(t, dir, nil, "--listen", "127.0.0.1:0", "--data-dir", "data")
 	if kept, _ := os.ReadFile(filepath.Join(dir, "data", nodeIDFile)); !bytes.Equal(kept, id) || !strings.Contains(again.first, strings.TrimSpace(string(id))) {
 		t.Errorf("after a restart the node is %s, was %s", kept, id)
+	}
+}
+
+// What was executed before the signal is answered, however much it is, and the exit code is 0.
+func TestSignalDrains(t *testing.T) {
+	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		n := serve(t, t.TempDir(), nil, "--listen", "127.0.0.1:0")
+		const size = 24 << 20
+		conn := n.dial()
+		fmt.Fprintf(conn, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n%s\r\nGET k\r\n", size, strings.Repeat("x", size))
+		r := bufio.NewReader(conn)
+		for _, want := range []string{"+OK\r\n", fmt.Sprintf("$%d\r\n", size)} {
+			if got, err := r.ReadString('\n'); got != want {
+				t.Fatalf("got %q, %v, want %q", got, err, want)
+			}
+		}
+		if err := n.cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+		if line, _ := n.stderr.ReadString('\n'); !strings.Contains(line, "msg=stopping") {
+			t.Errorf("after %v the log says %q", s, line)
+		}
+		body, err := io.ReadAll(r)
+		if err != nil || len(body) != size+2 {
+			t.Errorf("%v while a reply was being read: got %d of its bytes, %v, want %d", s, len(body), err, size+2)
+		}
+		if code, stderr := n.wait(); code != 0 || !strings.Contains(stderr, "msg=stopped") {
+			t.Errorf("%v: exit %d, %s, want exit 0, stopped", s, code, stderr)
+		}
+	}
+}
+
+// A client that does not read holds the drain up; a second signal does not wait for it.
+func TestSecondSignal(t *testing.T) {
+	n := serve(t, t.TempDir(), nil, "--listen", "127.0.0.1:0")
+	const size = 24 << 20
+	conn := n.dial()
+	fmt.Fprintf(conn, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n%s\r\nGET k\r\n", size, strings.Repeat("x", size))
+	r := bufio.NewReader(conn)
+	r.ReadString('\n')
+	r.ReadString('\n')
+	n.cmd.Process.Signal(syscall.SIGTERM)
+	n.stderr.ReadString('\n')
+	begin := time.Now()
+	code, stderr := n.stop(syscall.SIGTERM)
+	if want := "neargrid server: stopped at once by a second signal (terminated)\n"; code != 1 || stderr != want || time.Since(begin) > drainTimeout/2 {
+		t.Errorf("second signal: exit %d after %v, %q, want exit 1 at once, %q", code, time.Since(begin), stderr, want)
+	}
+}
+
+func TestUnixSocket(t *testing.T) {
+	dir := t.TempDir()
+	n := serve(t, dir, nil, "--listen", "127.0.0.1:0", "--unixsocket", "grid.sock")
+	if got := ask(t, dial(t, "unix", filepath.Join(dir, "grid.sock")), "CONFIG GET unixsocket"); got != "*2 $10 unixsocket $9 grid.sock" {
+		t.Errorf("CONFIG GET unixsocket over the socket: got %q", got)
+	}
+	n.stop(syscall.SIGTERM)
+	if _, err := os.Stat(filepath.Join(dir, "grid.sock")); !os.IsNotExist(err) {
+		t.Errorf("the socket is still there after the end: %v", err)
 	}
 }
 
