@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -98,7 +97,7 @@ func (c *Config) OutputLimit() (hard, soft, seconds int64) {
 }
 
 // ErrExposed refuses a door that other machines reach and no password protects.
-var ErrExposed = errors.New("a door that other machines reach needs a password")
+var ErrExposed error = refusal("a door that other machines reach needs a password")
 
 // IsLoopback tells whether only this machine reaches a listen address. An empty address is no door at all.
 func IsLoopback(addr string) bool {
@@ -148,10 +147,15 @@ func (c *Config) Get(patterns ...string) [][2]string {
 	return found
 }
 
-var (
-	errUnknown   = errors.New("unknown setting")
-	errImmutable = errors.New("can't set immutable config")
-	errDuplicate = errors.New("duplicate parameter")
+// refusal is why a setting is refused, in the words of CONFIG SET's reply.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+const (
+	errUnknown   = refusal("unknown setting")
+	errImmutable = refusal("can't set immutable config")
+	errDuplicate = refusal("duplicate parameter")
 )
 
 // ConfigError says why a setting was refused. Its text is CONFIG SET's reply, as Redis words it.
@@ -238,7 +242,7 @@ type outputLimit struct{ hard, soft, seconds int64 }
 func (c *Config) parseOutputLimits(value string) (commit func(), err error) {
 	words := splitWords(value)
 	if len(words)%4 != 0 {
-		return nil, errors.New("Wrong number of arguments in buffer limit configuration.")
+		return nil, refusal("Wrong number of arguments in buffer limit configuration.")
 	}
 	var limits [outputClasses]*outputLimit
 	for w := range slices.Chunk(words, 4) {
@@ -248,13 +252,13 @@ func (c *Config) parseOutputLimits(value string) (commit func(), err error) {
 		}
 		i := slices.Index(outputClassNames[:], class)
 		if i < 0 {
-			return nil, errors.New("Invalid client class specified in buffer limit configuration.")
+			return nil, refusal("Invalid client class specified in buffer limit configuration.")
 		}
 		hard, hardErr := parseMemory(w[1])
 		soft, softErr := parseMemory(w[2])
 		seconds, secondsErr := parseSeconds(w[3])
 		if cmp.Or(hardErr, softErr, secondsErr) != nil {
-			return nil, errors.New("Error in hard, soft or soft_seconds setting in buffer limit configuration.")
+			return nil, refusal("Error in hard, soft or soft_seconds setting in buffer limit configuration.")
 		}
 		limits[i] = &outputLimit{hard, soft, seconds}
 	}

@@ -22,7 +22,7 @@ func intSetting(v *atomic.Int64, low, high int64, names ...string) *setting {
 		parse: func(value string) (func(), error) {
 			n, ok := protocol.ParseInt([]byte(value))
 			if !ok {
-				return nil, errors.New("argument couldn't be parsed into an integer")
+				return nil, refusal("argument couldn't be parsed into an integer")
 			}
 			return storeWithin(v, n, low, high)
 		},
@@ -40,7 +40,7 @@ func memorySetting(v *atomic.Int64, low, high int64, names ...string) *setting {
 				return nil, boundsError(low, high)
 			}
 			if err != nil {
-				return nil, errors.New("argument must be a memory value")
+				return nil, refusal("argument must be a memory value")
 			}
 			return storeWithin(v, n, low, high)
 		},
@@ -71,7 +71,7 @@ func boolSetting(v *atomic.Bool, names ...string) *setting {
 		parse: func(value string) (func(), error) {
 			yes := strings.EqualFold(value, "yes")
 			if !yes && !strings.EqualFold(value, "no") {
-				return nil, errors.New("argument must be 'yes' or 'no'")
+				return nil, refusal("argument must be 'yes' or 'no'")
 			}
 			return func() { v.Store(yes) }, nil
 		},
@@ -86,7 +86,7 @@ func enumSetting(words []string, get func() string, set func(word string), names
 		parse: func(value string) (func(), error) {
 			word := strings.ToLower(value)
 			if !slices.Contains(words, word) {
-				return nil, errors.New("argument(s) must be one of the following: " + strings.Join(words, ", "))
+				return nil, refusal("argument(s) must be one of the following: " + strings.Join(words, ", "))
 			}
 			return func() { set(word) }, nil
 		},
@@ -103,8 +103,8 @@ func constant(value string, names ...string) *setting {
 }
 
 var (
-	errMemory      = errors.New("not a size in bytes")
-	errMemoryRange = errors.New("size too large")
+	errMemory      = refusal("not a size in bytes")
+	errMemoryRange = refusal("size too large")
 )
 
 // memoryUnits are the units of sizes, in lower case: k, m and g are powers of 1000, kb, mb and gb of 1024.
@@ -144,7 +144,7 @@ func parseSeconds(text string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 32)
 	if err == nil && n < 0 {
-		err = errors.New("negative")
+		err = refusal("negative")
 	}
 	return n, err
 }
@@ -155,10 +155,10 @@ func parsePercentiles(value string) ([]float64, error) {
 	for _, word := range splitWords(value) {
 		p, ok := protocol.ParseFloat([]byte(word))
 		if !ok {
-			return nil, errors.New("Invalid latency-tracking-info-percentiles parameters")
+			return nil, refusal("Invalid latency-tracking-info-percentiles parameters")
 		}
 		if p < 0 || p > 100 {
-			return nil, errors.New("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]")
+			return nil, refusal("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]")
 		}
 		list = append(list, p)
 	}
