@@ -35,11 +35,11 @@ func (l *epollLoop) acceptFrom(fd int) {
 }
 
 // accept accepts one connection, and reports whether to go on.
-//
-// Without descriptors the kernel leaves the connection in its queue and would report it again and again. So the spare
-// one is given up to take that connection, which is closed: its client learns, and nobody else is held up.
 func (l *epollLoop) accept(door epollListener) bool {
 	fd, sa, err := unix.Accept4(door.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	if (err == unix.EMFILE || err == unix.ENFILE) && l.driver.spare >= 0 {
+		return l.refuse(door)
+	}
 	switch err {
 	case nil:
 		l.hand(fd, sa, door)
@@ -48,30 +48,29 @@ func (l *epollLoop) accept(door epollListener) bool {
 		return false
 	case unix.EINTR, unix.ECONNABORTED:
 		return true
-	case unix.EMFILE, unix.ENFILE:
-		if l.refuse(door) {
-			return true
-		}
-	default:
-		l.driver.log.Warn("accept", "error", err)
 	}
+	l.driver.log.Warn("accept", "error", err)
 	l.pauseAccept()
 	return false
 }
 
-// refuse accepts a connection with the spare descriptor and closes it.
+// refuse gets rid of a connection that there is no descriptor for, and reports whether to go on.
+//
+// The kernel would leave it in its queue and report it again and again. So the spare descriptor is given up to accept
+// it, and it is closed: its client learns, and nobody else is held up. There may also be no connection at all, for the
+// kernel looks for a descriptor first.
 func (l *epollLoop) refuse(door epollListener) bool {
 	d := l.driver
-	if d.spare < 0 {
-		return false
-	}
 	unix.Close(d.spare)
 	fd, _, err := unix.Accept4(door.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 	if err == nil {
 		unix.Close(fd)
 		d.refused++
 	}
-	d.spare = openSpare()
+	if d.spare = openSpare(); d.spare < 0 {
+		l.pauseAccept() // another thread was faster
+		return false
+	}
 	return err == nil
 }
 

@@ -154,7 +154,7 @@ func (l *epollLoop) tick() {
 	}
 	clear(l.stuck[len(still):])
 	l.stuck = still
-	if l.paused || l.driver.refused > 0 && l == l.driver.loops[0] {
+	if l == l.driver.loops[0] {
 		l.acceptTick()
 	}
 }

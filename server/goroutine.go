@@ -51,37 +51,53 @@ func (d *goroutineDriver) Start() error {
 
 // acceptFrom accepts until the listener is closed.
 //
-// Without descriptors the connection stays in the kernel's queue. So a spare one is given up to take it, and it is
-// closed: its client learns, and the next one may find a descriptor.
+// Without descriptors a connection would stay in the kernel's queue. So there is a spare one, which is given up to
+// accept it. Unless there are others by then, so that a spare one can be had again, the connection is closed: its client
+// learns, and nobody else is held up.
 func (d *goroutineDriver) acceptFrom(l net.Listener, path string) {
-	spare, _ := os.Open(os.DevNull) // nil where there is none to be had
+	spare := openSpareFile()
 	defer func() { spare.Close() }()
 	for {
 		c, err := l.Accept()
-		switch {
-		case err == nil:
-			d.open(c, path)
-			continue
-		case errors.Is(err, net.ErrClosed):
+		if errors.Is(err, net.ErrClosed) {
 			return
-		case (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) && spare != nil:
+		}
+		if err != nil && spare != nil && (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) {
 			spare.Close()
-			if c, err = l.Accept(); err == nil {
-				c.Close()
-			}
-			spare, _ = os.Open(os.DevNull)
-			d.log.Warn("refused a connection: out of file descriptors; raise the limit (ulimit -n)")
+			spare = nil
 			continue
 		}
-		d.log.Warn("accept", "error", err)
+		if err != nil {
+			d.log.Warn("accept", "error", err)
+			d.pauseAccept()
+			continue
+		}
 		if spare == nil {
-			spare, _ = os.Open(os.DevNull)
+			if spare = openSpareFile(); spare == nil {
+				c.Close()
+				spare = openSpareFile()
+				d.log.Warn("refused a connection: out of file descriptors; raise the limit (ulimit -n)")
+				continue
+			}
 		}
-		select {
-		case <-time.After(acceptPause):
-		case <-d.stop:
-			return
-		}
+		d.open(c, path)
+	}
+}
+
+// openSpareFile holds a descriptor in reserve; nil where there is none to be had.
+func openSpareFile() *os.File {
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil
+	}
+	return f
+}
+
+// pauseAccept waits after an error that would come again at once.
+func (d *goroutineDriver) pauseAccept() {
+	select {
+	case <-time.After(acceptPause):
+	case <-d.stop:
 	}
 }
 
