@@ -63,19 +63,32 @@ func bitField(c *Call, readOnly bool) {
 		c.W.Error("ERR BITFIELD_RO only supports the GET subcommand")
 		return
 	}
-	b, _, ok := c.stringArg(key)
-	if !ok {
+	if _, _, ok := c.stringArg(key); !ok {
 		return
-	}
-	if size := int((end + 7) / 8); size > len(b) {
-		c.Tx.Patch(key, size-1, []byte{0})
-	} else if end > 0 {
-		c.Tx.MakeRaw(key)
 	}
 	c.W.Array(len(ops))
 	for i := range ops {
 		ops[i].run(c, key)
 	}
+	if end == 0 {
+		return
+	}
+	// What was to be written makes the string long enough and raw, even where nothing came of it.
+	if size := int((end + 7) / 8); size > len(c.peekString(key)) {
+		c.Tx.Patch(key, size-1, []byte{0})
+	} else {
+		c.Tx.MakeRaw(key)
+	}
+}
+
+// peekString is the string at a key that holds a string or nothing.
+func (c *Call) peekString(key []byte) []byte {
+	v, found := c.Tx.Peek(key)
+	if !found {
+		return nil
+	}
+	b, _ := v.String()
+	return b
 }
 
 // bitFieldOps reads the operations of a command line and appends them.
@@ -146,12 +159,9 @@ func (c *Call) fieldType(i int) (signed bool, width uint, ok bool) {
 	return false, 0, false
 }
 
-// run executes one operation and answers it. A string that is to be written is long enough already.
+// run executes one operation and answers it.
 func (op *bitFieldOp) run(c *Call, key []byte) {
-	var b []byte
-	if v, found := c.Tx.Peek(key); found {
-		b, _ = v.String()
-	}
+	b := c.peekString(key)
 	at, shift := op.offset>>3, uint(op.offset&7)
 	var w fieldWindow
 	if at < int64(len(b)) {
