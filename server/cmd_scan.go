@@ -121,13 +121,26 @@ func (o *scanOptions) matches(b []byte) bool {
 
 const scanCountDefault = 10
 
-// scanCursor reads a cursor; it is the first thing that is checked.
+// scanCursor reads a cursor; it is the first thing that is checked. As with C's strtoul, which Redis uses, nothing at all
+// is 0, and a sign counts modulo 2^64.
 func (c *Call) scanCursor(i int) (cursor uint64, ok bool) {
-	cursor, err := strconv.ParseUint(string(c.Args[i]), 10, 64)
+	text := string(c.Args[i])
+	if text == "" {
+		return 0, true
+	}
+	digits := text
+	if text[0] == '-' || text[0] == '+' {
+		digits = text[1:]
+	}
+	cursor, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil {
 		c.W.Error(protocol.ErrInvalidCursor)
+		return 0, false
 	}
-	return cursor, err == nil
+	if text[0] == '-' {
+		cursor = -cursor
+	}
+	return cursor, true
 }
 
 // scanOptions reads the options from argument i on; TYPE is for SCAN alone.

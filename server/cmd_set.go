@@ -310,12 +310,15 @@ func (c *Call) randomMembers() {
 	}
 }
 
-// drawnBytesMax bounds a reply whose length the client chooses.
-const drawnBytesMax = 512 << 20
+// drawnBytesMax bounds a reply whose length the client chooses; no member takes less than drawnBytesMin of it.
+const (
+	drawnBytesMax = 512 << 20
+	drawnBytesMin = len("$0\r\n\r\n")
+)
 
 func (c *Call) drawMembers(s *partition.Set, count int64) {
 	start := len(c.W.Buf)
-	if count <= drawnBytesMax {
+	if count <= drawnBytesMax/int64(drawnBytesMin) {
 		c.W.Array(int(count))
 		for ; count > 0 && len(c.W.Buf)-start <= drawnBytesMax; count-- {
 			c.W.Bulk(s.Random(c.Tx.Rand()))
