@@ -214,8 +214,8 @@ func (srv *Server) cronPeriod() time.Duration {
 	return time.Second / time.Duration(srv.config.Hz.Load())
 }
 
-// purgePeriod is how often memory that is no longer needed goes back to the system.
-const purgePeriod = time.Second
+// slowPeriod is how often cron samples the rates of INFO and gives memory back to the system.
+const slowPeriod = time.Second
 
 // cron does what no client asks for: active expiry, tidying, returning memory, following the wall clock.
 func (srv *Server) cron() {
@@ -223,7 +223,7 @@ func (srv *Server) cron() {
 	period := srv.cronPeriod()
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
-	var purged time.Duration
+	var slow time.Duration // when that was done last
 	for {
 		select {
 		case <-srv.stop:
@@ -235,10 +235,11 @@ func (srv *Server) cron() {
 			ticker.Reset(period)
 		}
 		srv.followWallClock(period)
-		readGoHeap()
+		srv.watchMemory()
 		srv.expireDue(period)
-		if now := srv.clock(); now-purged >= purgePeriod {
-			purged = now
+		if now := srv.clock(); now-slow >= slowPeriod {
+			slow = now
+			srv.sampleRates()
 			srv.store.Space.Purge()
 		}
 	}
