@@ -2,6 +2,7 @@ package server
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/neargrid/neargrid/partition"
 	"github.com/neargrid/neargrid/protocol"
@@ -121,10 +122,10 @@ func (o *scanOptions) matches(b []byte) bool {
 
 const scanCountDefault = 10
 
-// scanCursor reads a cursor; it is the first thing that is checked. As with C's strtoul, which Redis uses, nothing at all
-// is 0, and a sign counts modulo 2^64.
+// scanCursor reads a cursor; it is the first thing that is checked. As with C's strtoul, which Redis uses, a zero byte
+// ends it, nothing at all is 0, and a sign counts modulo 2^64.
 func (c *Call) scanCursor(i int) (cursor uint64, ok bool) {
-	text := string(c.Args[i])
+	text, _, _ := strings.Cut(string(c.Args[i]), "\x00")
 	if text == "" {
 		return 0, true
 	}
