@@ -306,30 +306,36 @@ func cmdBitOp(c *Call) {
 func (op bitOp) combine(dst []byte, sources [][]byte) {
 	copy(dst, sources[0])
 	if op == bitNot {
-		eachWord(dst, dst, func(x, _ uint64) uint64 { return ^x })
-		return
+		op.apply(dst, dst)
 	}
 	for _, src := range sources[1:] {
-		switch op {
-		case bitAnd:
-			eachWord(dst, src, func(x, y uint64) uint64 { return x & y })
+		op.apply(dst, src)
+		if op == bitAnd {
 			clear(dst[len(src):])
-		case bitOr:
-			eachWord(dst, src, func(x, y uint64) uint64 { return x | y })
-		case bitXor:
-			eachWord(dst, src, func(x, y uint64) uint64 { return x ^ y })
 		}
 	}
 }
 
-// eachWord puts f of dst and src to the place of dst, as far as src goes. It is small enough to be inlined, f with it.
-func eachWord(dst, src []byte, f func(x, y uint64) uint64) {
+// apply combines dst with src, as far as src goes.
+func (op bitOp) apply(dst, src []byte) {
 	i := 0
 	for ; i+8 <= len(src); i += 8 {
 		d := dst[i : i+8]
-		binary.NativeEndian.PutUint64(d, f(binary.NativeEndian.Uint64(d), binary.NativeEndian.Uint64(src[i:])))
+		binary.NativeEndian.PutUint64(d, op.word(binary.NativeEndian.Uint64(d), binary.NativeEndian.Uint64(src[i:])))
 	}
 	for ; i < len(src); i++ {
-		dst[i] = byte(f(uint64(dst[i]), uint64(src[i])))
+		dst[i] = byte(op.word(uint64(dst[i]), uint64(src[i])))
 	}
+}
+
+func (op bitOp) word(x, y uint64) uint64 {
+	switch op {
+	case bitAnd:
+		return x & y
+	case bitOr:
+		return x | y
+	case bitXor:
+		return x ^ y
+	}
+	return ^x
 }
