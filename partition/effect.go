@@ -154,6 +154,15 @@ func (p *Partition) applyEffect(r *effectReader) error {
 	case opSRem:
 		members := r.many(1)
 		apply = func() bool { _, ok := p.applySRem(db, h, key, members); return ok }
+	case opHSet:
+		pairs := r.many(2)
+		apply = func() bool { _, ok := p.applyHSet(db, h, key, pairs); return ok && len(pairs) > 0 }
+	case opHDel:
+		fields := r.many(1)
+		apply = func() bool { _, ok := p.applyHDel(db, h, key, fields); return ok }
+	case opListSplice:
+		index, drop, items := r.uint(), r.uint(), r.many(1)
+		apply = func() bool { return p.applyListSplice(db, h, key, int(index), int(drop), items) }
 	case opRestore:
 		expireAt, dump := r.int(), r.bytes()
 		apply = func() bool { return p.applyRestore(db, h, key, dump, expireAt) }

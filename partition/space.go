@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 const (
@@ -25,10 +26,9 @@ const (
 //
 // Alloc and Free may be called from any goroutine. A run belongs to whoever allocated it; Bytes does not lock.
 type Space struct {
-	maps   [mappingsMax]atomic.Pointer[[mappingBytes]byte]
-	owners [mappingsMax]atomic.Pointer[[mappingPages]uint32] // what a run's owner noted on each of its pages
-	used   atomic.Int64                                      // bytes of all allocated runs and regions
-	dead   atomic.Int64                                      // bytes of used that are dead records
+	maps [mappingsMax]mapping // entries are written before an address in them is handed out
+	used atomic.Int64         // bytes of all allocated runs and regions
+	dead atomic.Int64         // bytes of used that are dead records
 
 	slabs slabs
 
@@ -40,6 +40,22 @@ type Space struct {
 	}
 }
 
+// mapping is 64 MiB of memory. A run longer than that has as many consecutive mappings as it needs, which are one stretch
+// of memory and belong to it alone.
+type mapping struct {
+	base   *byte
+	limit  uint64                // bytes from base to the end of the stretch
+	owners *[mappingPages]uint32 // what a run's owner noted on its pages
+}
+
+// view is the n bytes at offset i.
+func (m *mapping) view(i, n uint64) []byte {
+	if i+n > m.limit {
+		panic("partition: view beyond the end of a mapping")
+	}
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(m.base), i)), n)
+}
+
 // pageMap is a mapping's allocation state: a set bit is a page in use.
 type pageMap struct {
 	used  [mappingPages / 64]uint64
@@ -47,6 +63,8 @@ type pageMap struct {
 	free  int                       // pages not in use
 	// No free run longer than this; an upper bound, made exact when a search fails.
 	longest int
+	// The mapping belongs to one run of so many pages; 0 = it does not. Nothing of it is free then.
+	run int
 }
 
 // NewSpace returns an empty space; mappings are made when first needed.
@@ -67,40 +85,41 @@ func (s *Space) Live() int64 { return s.used.Load() - s.dead.Load() }
 
 // Bytes is a view of n bytes at off. It stays valid until the run is freed.
 func (s *Space) Bytes(off uint64, n int) []byte {
-	i := off & (mappingBytes - 1)
-	return s.maps[off>>mappingBits&(mappingsMax-1)].Load()[i : i+uint64(n) : i+uint64(n)]
+	return s.maps[off>>mappingBits&(mappingsMax-1)].view(off&(mappingBytes-1), uint64(n))
 }
 
 // tail is a view from off to the end of its mapping, for readers that learn the length from the first bytes.
 func (s *Space) tail(off uint64) []byte {
-	return s.maps[off>>mappingBits&(mappingsMax-1)].Load()[off&(mappingBytes-1):]
+	m := &s.maps[off>>mappingBits&(mappingsMax-1)]
+	i := off & (mappingBytes - 1)
+	return m.view(i, m.limit-i)
 }
 
 // own notes id on the pages of the run at off: all of them, since an address inside must lead back to the owner.
 func (s *Space) own(off uint64, n int, id uint32) {
-	owners := s.owners[off>>mappingBits].Load()
+	owners := s.maps[off>>mappingBits].owners
 	first := int(off&(mappingBytes-1)) >> pageBits
-	for p := first; p < first+pagesFor(n); p++ {
+	for p := first; p < min(first+pagesFor(n), mappingPages); p++ {
 		owners[p] = id
 	}
 }
 
 // owner is what own noted for the page of off.
 func (s *Space) owner(off uint64) uint32 {
-	return s.owners[off>>mappingBits&(mappingsMax-1)].Load()[off&(mappingBytes-1)>>pageBits]
+	return s.maps[off>>mappingBits&(mappingsMax-1)].owners[off&(mappingBytes-1)>>pageBits]
 }
 
 func pagesFor(n int) int { return (n + pageBytes - 1) >> pageBits }
 
-// Alloc returns a run of whole pages of at least n bytes, 1 <= n <= 64 MiB. Its contents are undefined.
+// Alloc returns a run of whole pages of at least n bytes, n >= 1. Its contents are undefined.
 func (s *Space) Alloc(n int) uint64 {
 	pages := pagesFor(n)
-	if pages < 1 || pages > mappingPages {
-		panic(fmt.Sprintf("partition: Space.Alloc of %d bytes", n))
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.used.Add(int64(pages) << pageBits)
+	if pages > mappingPages {
+		return s.mapLocked((pages+mappingPages-1)/mappingPages, pageMap{run: pages})
+	}
 	for i := s.mu.first; i < len(s.mu.pages); i++ {
 		m := &s.mu.pages[i]
 		if m.free == 0 {
@@ -117,19 +136,39 @@ func (s *Space) Alloc(n int) uint64 {
 			return uint64(i)<<mappingBits | uint64(at)<<pageBits
 		}
 	}
-	i := len(s.mu.pages)
-	if i == mappingsMax {
+	off := s.mapLocked(1, pageMap{free: mappingPages, longest: mappingPages})
+	s.mu.pages[off>>mappingBits].take(0, pages)
+	return off
+}
+
+// mapLocked asks the operating system for consecutive mappings, all in the given state, at the first free place.
+func (s *Space) mapLocked(count int, state pageMap) uint64 {
+	at, holes := len(s.mu.pages), 0
+	for i := range s.mu.pages {
+		if holes++; s.maps[i].base != nil {
+			holes = 0
+		}
+		if holes == count {
+			at = i + 1 - count
+			break
+		}
+	}
+	if at+count > mappingsMax {
 		panic("partition: space of 1 TiB is full")
 	}
-	mem, err := mapMemory(mappingBytes)
+	mem, err := mapMemory(count << mappingBits)
 	if err != nil {
 		panic(fmt.Sprintf("partition: out of memory: %v", err))
 	}
-	s.maps[i].Store((*[mappingBytes]byte)(mem))
-	s.owners[i].Store(new([mappingPages]uint32))
-	s.mu.pages = append(s.mu.pages, pageMap{free: mappingPages, longest: mappingPages})
-	s.mu.pages[i].take(0, pages)
-	return uint64(i) << mappingBits
+	for len(s.mu.pages) < at+count {
+		s.mu.pages = append(s.mu.pages, pageMap{})
+	}
+	for i := at; i < at+count; i++ {
+		begin := (i - at) << mappingBits
+		s.maps[i] = mapping{base: &mem[begin], limit: uint64(len(mem) - begin), owners: new([mappingPages]uint32)}
+		s.mu.pages[i] = state
+	}
+	return uint64(at) << mappingBits
 }
 
 // Free gives back the run that Alloc(n) returned at off.
@@ -140,6 +179,15 @@ func (s *Space) Free(off uint64, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := &s.mu.pages[i]
+	if m.run > 0 {
+		count := (m.run + mappingPages - 1) / mappingPages
+		if err := unmapMemory(s.maps[i].view(0, s.maps[i].limit)); err != nil {
+			panic(fmt.Sprintf("partition: unmap: %v", err))
+		}
+		clear(s.maps[i : i+count])
+		clear(s.mu.pages[i : i+count])
+		return
+	}
 	for p := at; p < at+pages; p++ {
 		if m.used[p/64]&(1<<(p%64)) == 0 {
 			panic(fmt.Sprintf("partition: page %#x freed twice", p))
@@ -255,7 +303,7 @@ func (s *Space) purgeLocked(runPages int) {
 				p++
 				continue
 			}
-			releaseMemory(s.maps[i].Load()[start<<pageBits : p<<pageBits])
+			releaseMemory(s.maps[i].view(uint64(start)<<pageBits, uint64(p-start)<<pageBits))
 			for q := start; q < p; q++ {
 				m.dirty[q/64] &^= 1 << (q % 64)
 			}

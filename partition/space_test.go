@@ -66,3 +66,25 @@ func TestSpaceReusesFreedPages(t *testing.T) {
 		t.Errorf("mappings after ten rounds of 1000 x 64 KiB: got %d, want 1", got)
 	}
 }
+
+func TestSpaceRunsLongerThanAMapping(t *testing.T) {
+	s := NewSpace()
+	for range 3 {
+		const n = 150 << 20
+		off := s.Alloc(n)
+		b := s.Bytes(off, n)
+		b[0], b[70<<20], b[n-1] = 1, 2, 3
+		small := s.Alloc(100)
+		if s.tail(off)[70<<20] != 2 {
+			t.Fatal("tail does not reach over the border of a mapping")
+		}
+		s.Free(off, n)
+		s.Free(small, 100)
+	}
+	if got := len(s.mu.pages); got > 5 {
+		t.Errorf("places for mappings: got %d, want the freed ones used again", got)
+	}
+	if s.Used() != 0 {
+		t.Errorf("used: got %d, want 0", s.Used())
+	}
+}

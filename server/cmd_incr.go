@@ -66,14 +66,21 @@ func increment(c *Call, by int64) {
 			return
 		}
 	}
-	if by > 0 && n > math.MaxInt64-by || by < 0 && n < math.MinInt64-by {
+	if n, ok = addInt(n, by); !ok {
 		c.W.Error(protocol.ErrOverflow)
 		return
 	}
-	n += by
 	var digits [20]byte // of the longest 64-bit integer, with its sign
 	c.Tx.SetString(key, strconv.AppendInt(digits[:0], n, 10), partition.StringAuto, expireAt)
 	c.W.Int(n)
+}
+
+// addInt is a + b; false where that is no 64-bit integer.
+func addInt(a, b int64) (sum int64, ok bool) {
+	if b > 0 && a > math.MaxInt64-b || b < 0 && a < math.MinInt64-b {
+		return 0, false
+	}
+	return a + b, true
 }
 
 // numberArg looks up a string that is about to be overwritten with another number: nil where there is no such key. It

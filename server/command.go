@@ -111,6 +111,8 @@ var families = [][]*Row{
 	lcsRows,
 	bitRows,
 	bitFieldRows,
+	hashRows,
+	listRows,
 	multiRows,
 	configRows,
 	infoRows,
