@@ -1,6 +1,7 @@
 package server
 
 import (
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,7 +63,24 @@ func (l *epollLoop) release() {
 	}
 }
 
+// run turns the loop until it has drained.
+//
+// The thread is the loop's own. Otherwise it may be another one after every wait, as blocking for more than about 20 us
+// makes the Go runtime give the loop's processor away. What was tried, in us of server CPU per command, medians over
+// rounds that alternated with redis-server 7.0.15 on two busy cores (50 clients, redis-benchmark; repeats differ by up
+// to 1.0 without a pipeline, 0.1 with):
+//
+//	                          redis  look, block  block only  look, yield, block  own thread  own thread, block only
+//	PING, one loop              6.4          6.9         7.6                 8.3         6.5                     6.7
+//	SET, one loop               7.7          7.9         7.6                   -         7.6                     7.8
+//	SET pipeline 16, 2 loops    1.3          1.4         1.3                   -         1.2                       -
+//	GET pipeline 16, 2 loops    1.3          1.3         1.2                   -         1.1                       -
+//
+// With two loops and pipeline 16 an own thread also brings a fifth of throughput. recvfrom instead of read and write
+// instead of sendto made no difference that could be told from the noise.
 func (l *epollLoop) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	defer l.mailbox.stop()
 	for !l.draining || l.count > 0 {
 		l.turn()
@@ -93,9 +111,8 @@ func (l *epollLoop) turn() {
 
 // wait returns the number of events there are, and blocks until there is one if there is nothing else to do.
 //
-// It looks before it blocks: a look is a bare system call, while blocking tells the Go scheduler, which costs a few
-// hundred ns, and gives this thread's processor to another after 20 us, which costs more. Blocking in a bare call
-// would be cheaper still but hold up every garbage collection.
+// It looks before it blocks, as a look needs no word with the Go scheduler; blocking does, or every garbage collection
+// would wait for the next request.
 func (l *epollLoop) wait() int {
 	if n := rawEpollWait(l.epfd, l.events[:]); n > 0 {
 		return n
