@@ -97,9 +97,18 @@ func (d *testDoor) dial() net.Conn {
 
 // shutdown ends the driver, with that much time; 0 = none left.
 func (d *testDoor) shutdown(patience time.Duration) error {
+	d.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	return d.driver.Shutdown(ctx)
+	stopped := make(chan error, 1)
+	go func() { stopped <- d.driver.Shutdown(ctx) }()
+	select {
+	case err := <-stopped:
+		return err
+	case <-time.After(patience + testPatience):
+		d.Errorf("Shutdown has not returned %v after its time was over", testPatience)
+		return nil
+	}
 }
 
 func (d *testDoor) write(c net.Conn, p []byte) {
