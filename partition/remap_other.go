@@ -11,3 +11,5 @@ func remapMemory(mem []byte, n int) ([]byte, error) {
 	copy(grown, mem)
 	return grown, unmapMemory(mem)
 }
+
+func adviseHugePages([]byte) {}

@@ -26,6 +26,11 @@ type Call struct {
 	inTx  bool          // inside EXEC: the transaction is held by it
 
 	writer protocol.Writer
+	tally  tally
+	// The last command's name as it was written, and its row: commands of one kind often follow each other.
+	lastName [commandNameMax]byte
+	lastLen  int
+	lastRow  *Row
 }
 
 func newCall(srv *Server) *Call {
@@ -45,12 +50,26 @@ func (c *Call) begin(s *Session) {
 // finish gives the session its replies.
 func (c *Call) finish() {
 	c.s.putBuffer(c.W.Buf)
+	c.tally.flush()
 	c.W.Buf, c.s, c.Args, c.Row = nil, nil, nil, nil
+}
+
+// findRow is lookup, with a short cut for a name that is written like the last one.
+func (c *Call) findRow() *Row {
+	name := c.Args[0]
+	if c.lastRow != nil && string(name) == string(c.lastName[:c.lastLen]) {
+		return c.lastRow
+	}
+	row := lookup(c.Args)
+	if row != nil && len(row.Subs) == 0 && row.container == nil {
+		c.lastRow, c.lastLen = row, copy(c.lastName[:], name)
+	}
+	return row
 }
 
 // dispatch checks a command line and runs, queues or refuses it. Checks stand in Redis's order.
 func (s *Session) dispatch(c *Call) {
-	c.Row = lookup(c.Args)
+	c.Row = c.findRow()
 	if c.Row == nil {
 		s.reject(c, unknownCommand(c.Args))
 		return
@@ -133,6 +152,9 @@ func (s *Session) reject(c *Call, text string) {
 // sealed batch.
 func (c *Call) call() {
 	start := len(c.W.Buf)
+	if c.tally.row != c.Row {
+		c.tally.flush() // a command that reads statistics finds those of the ones before it
+	}
 	c.Tx.DB, c.Tx.CountHits = c.s.db, c.Row.Flags&ReadOnly != 0
 	c.lock()
 	c.Row.Run(c)
@@ -185,8 +207,12 @@ func (c *Call) account(row *Row, start int) {
 	end := c.srv.clock()
 	took := end - c.now
 	c.now = end
-	row.stats.calls.Add(1)
-	row.stats.nanos.Add(int64(took))
+	if c.tally.row != row {
+		c.tally.flush()
+		c.tally.row = row
+	}
+	c.tally.calls++
+	c.tally.nanos += int64(took)
 	if c.srv.config.LatencyTracking.Load() {
 		row.stats.latency.add(took)
 	}
@@ -201,6 +227,21 @@ func (c *Call) account(row *Row, start int) {
 		c.srv.noteLatency(event, took)
 	}
 	c.srv.noteSlow(c, row, took)
+}
+
+// tally gathers the statistics of commands of one kind that follow each other, as in a pipeline: the counters they go to
+// are shared by all loops.
+type tally struct {
+	row          *Row
+	calls, nanos int64
+}
+
+func (t *tally) flush() {
+	if t.calls > 0 {
+		t.row.stats.calls.Add(t.calls)
+		t.row.stats.nanos.Add(t.nanos)
+	}
+	*t = tally{}
 }
 
 func firstLine(b []byte) []byte {
@@ -223,6 +264,7 @@ func (s *Session) runOffLoop(c *Call) {
 		oc.s, oc.now, oc.Row, oc.Args = s, now, row, args
 		oc.W.Buf, oc.W.Resp = nil, resp
 		oc.call()
+		oc.tally.flush()
 		reply, parts := oc.W.Buf, slices.Clone(oc.parts)
 		oc.W.Buf, oc.s, oc.Args, oc.Row = nil, nil, nil, nil
 		s.srv.calls.Put(oc)
