@@ -20,8 +20,9 @@ const (
 	opSAdd                  // largest intset, count, member ...
 	opSRem                  // count, member ...
 	opListSplice            // index, drop, count, element ...
-	opZAdd                  // count, score 8 B, member ...
+	opZAdd                  // 1 B: 1 = large from now on; count, score 8 B, member ...
 	opZRem                  // count, member ...
+	opZCut                  // rank, count
 	opRestore               // expiry, value as dumped
 	opSwapDB                // other database; no key
 	opFlushDB               // no key
@@ -46,6 +47,7 @@ type effectReader struct {
 	b     []byte
 	bad   bool
 	items [][]byte // reused by many
+	pairs []scored // reused by scored
 }
 
 func (r *effectReader) byte() byte {
@@ -163,6 +165,15 @@ func (p *Partition) applyEffect(r *effectReader) error {
 	case opListSplice:
 		index, drop, items := r.uint(), r.uint(), r.many(1)
 		apply = func() bool { return p.applyListSplice(db, h, key, int(index), int(drop), items) }
+	case opZAdd:
+		large, pairs := r.byte(), r.scored()
+		apply = func() bool { return p.applyZAdd(db, h, key, large == 1, pairs) }
+	case opZRem:
+		members := r.many(1)
+		apply = func() bool { _, ok := p.applyZRem(db, h, key, members); return ok }
+	case opZCut:
+		rank, n := r.uint(), r.uint()
+		apply = func() bool { return p.applyZCut(db, h, key, int(rank), int(n)) }
 	case opRestore:
 		expireAt, dump := r.int(), r.bytes()
 		apply = func() bool { return p.applyRestore(db, h, key, dump, expireAt) }

@@ -1,6 +1,8 @@
 package protocol
 
 import (
+	"bytes"
+	"errors"
 	"math"
 	"strconv"
 )
@@ -82,22 +84,45 @@ func ParseFloat(b []byte) (f float64, ok bool) {
 	if n, ok := ParseInt(b); ok && n > -exact && n < exact {
 		return float64(n), true
 	}
-	form, ok := scanFloat(b)
-	if !ok {
+	f, form, ok := strtod(b)
+	if !ok || !form.infinite && math.IsInf(f, 0) || f == 0 && form.nonzero {
 		return 0, false
 	}
+	return f, true
+}
+
+// ParseBound reads a bound of a range of scores. It takes what ParseFloat does and, with C's strtod, no bytes at all for
+// 0, white space in front, a zero byte for the end, and what is too large or too small for infinity or zero. (Redis:
+// zslParseRange.)
+func ParseBound(b []byte) (f float64, ok bool) {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	if len(b) == 0 {
+		return 0, true
+	}
+	for len(b) > 0 && isSpace(b[0]) {
+		b = b[1:]
+	}
+	f, _, ok = strtod(b)
+	return f, ok
+}
+
+// strtod reads all of b as a double: too large a number as infinity, too small a one as zero.
+func strtod(b []byte) (f float64, form floatForm, ok bool) {
+	form, ok = scanFloat(b)
+	if !ok {
+		return 0, form, false
+	}
 	if form.infinite {
-		return math.Inf(form.sign()), true
+		return math.Inf(form.sign()), form, true
 	}
 	text := string(b)
 	if form.hex && !form.hasExponent {
 		text += "p0" // required by strconv, optional in C
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || f == 0 && form.nonzero {
-		return 0, false
-	}
-	return f, true
+	return f, form, err == nil || errors.Is(err, strconv.ErrRange)
 }
 
 // floatForm is what scanFloat learns about a number from its text.
