@@ -115,24 +115,22 @@ type Stats struct {
 }
 
 // Stats sums the partitions' counters.
-func (s *Store) Stats() (sum Stats) {
-	for _, p := range s.parts {
-		p.mu.Lock()
+func (tx *Tx) Stats() (sum Stats) {
+	tx.Each(func(p *Partition) bool {
 		sum.Hits += p.stats.Hits
 		sum.Misses += p.stats.Misses
 		sum.Expired += p.stats.Expired
 		sum.Evicted += p.stats.Evicted
 		sum.Effects += p.stats.Effects
-		p.mu.Unlock()
-	}
+		return true
+	})
 	return sum
 }
 
 // ResetStats sets all counters but Effects to zero.
-func (s *Store) ResetStats() {
-	for _, p := range s.parts {
-		p.mu.Lock()
+func (tx *Tx) ResetStats() {
+	tx.Each(func(p *Partition) bool {
 		p.stats = Stats{Effects: p.stats.Effects}
-		p.mu.Unlock()
-	}
+		return true
+	})
 }

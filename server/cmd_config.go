@@ -11,7 +11,7 @@ var configRows = []*Row{
 				Summary:    "Returns settings whose names match.", Syntax: "{parameter} [...]", Run: cmdConfigGet},
 			{Name: "help", Arity: 2, Flags: Loading | Stale, Group: "server", Since: "5.0.0",
 				Complexity: "O(1)", Summary: "Explains the subcommands.", Run: cmdConfigHelp},
-			{Name: "resetstat", Arity: 2, Flags: Admin | NoScript | Loading | Stale, Group: "server", Since: "2.0.0",
+			{Name: "resetstat", Scope: ScopeEach, Arity: 2, Flags: Admin | NoScript | Loading | Stale, Group: "server", Since: "2.0.0",
 				Complexity: "O(1)", Summary: "Sets the statistics of INFO to zero.", Run: cmdConfigResetStat},
 			{Name: "rewrite", Arity: 2, Flags: Admin | NoScript | Loading | Stale, Group: "server", Since: "2.8.0",
 				Complexity: "O(1)", Summary: "Writes the settings to the configuration file.", Run: cmdConfigRewrite},
@@ -59,13 +59,13 @@ func cmdConfigSet(c *Call) {
 var redacted = []byte("(redacted)")
 
 func cmdConfigResetStat(c *Call) {
+	c.Tx.ResetStats()
 	c.srv.resetStats()
 	c.W.OK()
 }
 
-// resetStats sets the counters of INFO to zero.
+// resetStats sets the counters of INFO to zero that do not belong to the store.
 func (srv *Server) resetStats() {
-	srv.store.ResetStats()
 	for _, row := range table {
 		row.stats.reset()
 	}

@@ -179,7 +179,7 @@ func infoMemory(c *Call, w *infoWriter) {
 func infoPersistence(c *Call, w *infoWriter) {
 	w.put("loading", 0)
 	w.put("async_loading", 0)
-	w.put("rdb_changes_since_last_save", c.srv.store.Stats().Effects)
+	w.put("rdb_changes_since_last_save", c.Tx.Stats().Effects)
 	w.put("rdb_bgsave_in_progress", 0)
 	w.put("rdb_last_save_time", c.srv.started.Unix())
 	w.put("rdb_last_bgsave_status", "ok")
@@ -195,7 +195,7 @@ func infoPersistence(c *Call, w *infoWriter) {
 }
 
 func infoStats(c *Call, w *infoWriter) {
-	srv, sum := c.srv, c.srv.store.Stats()
+	srv, sum := c.srv, c.Tx.Stats()
 	calls, errors := int64(0), int64(0)
 	for _, r := range calledRows() {
 		calls += r.stats.calls.Load()

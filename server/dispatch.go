@@ -133,12 +133,11 @@ func (s *Session) grows(row *Row) bool {
 // command is EXEC, the transaction ends.
 func (s *Session) reject(c *Call, text string) {
 	switch {
-	case s.multi == nil:
 	case c.Row != nil && c.Row.Name == "exec":
 		s.multi = nil
 		s.unwatch()
 		text = "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(text, "ERR ")
-	default:
+	case s.multi != nil:
 		s.multi.broken = true
 	}
 	if c.Row != nil {

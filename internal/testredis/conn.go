@@ -9,12 +9,14 @@ import (
 	"time"
 )
 
-// ReplyTimeout bounds the wait for one reply.
+// ReplyTimeout bounds the wait for one reply, unless a connection has a Timeout of its own.
 const ReplyTimeout = 30 * time.Second
 
 // Conn is a connection that keeps replies as they were on the wire. It is for one goroutine.
 type Conn struct {
 	net.Conn
+	Timeout time.Duration // for one reply; from Flush on
+
 	r   *bufio.Reader
 	out []byte
 }
@@ -29,7 +31,7 @@ func Dial(addr string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{Conn: c, r: bufio.NewReaderSize(c, 32<<10)}, nil
+	return &Conn{Conn: c, Timeout: ReplyTimeout, r: bufio.NewReaderSize(c, 32<<10)}, nil
 }
 
 // Queue adds a command to what Flush will send.
@@ -48,7 +50,7 @@ func (c *Conn) Queue(args ...string) {
 
 // Flush sends what was queued.
 func (c *Conn) Flush() error {
-	if err := c.SetDeadline(time.Now().Add(ReplyTimeout)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(c.Timeout)); err != nil {
 		return err
 	}
 	_, err := c.Write(c.out)

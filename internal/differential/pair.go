@@ -1,0 +1,574 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/neargrid/neargrid/internal/testredis"
+)
+
+// connections is how many each server is driven over: even ones speak RESP2, odd ones RESP3.
+const connections = 4
+
+// step is one command on one connection.
+type step struct {
+	conn  int
+	args  []string
+	retry bool // repeat it on each server until it answers 0 (a key to expire)
+}
+
+// difference is what the two servers do not agree on.
+type difference struct {
+	step  step // that shows it
+	row   string
+	what  string // which property, where a single step does not say it
+	a, b  string // replies
+	fatal bool   // the connection broke: nothing can be tried on it any more
+}
+
+// pair drives two servers with the same steps.
+type pair struct {
+	sides [2]*side // the server under test, the reference
+	rows  map[string]*row
+	stats map[string]*stat // nil: not counted
+	// restart replaces the server under test, which hangs or has died, by a fresh one; nil where that is not ours to do.
+	restart func() (addr string, err error)
+	multi   [connections][]queuedStep
+	open    [connections]bool // in MULTI
+}
+
+type queuedStep struct {
+	row  *row
+	args []string
+}
+
+type side struct {
+	addr  string
+	conns [connections]*testredis.Conn
+	admin *testredis.Conn // RESP2, for looking at the data
+}
+
+func newPair(o options, rows []*row) *pair {
+	p := &pair{rows: map[string]*row{}, restart: o.restart}
+	p.sides[0], p.sides[1] = &side{addr: o.addrA}, &side{addr: o.addrB}
+	for _, r := range rows {
+		p.rows[r.name] = r
+	}
+	return p
+}
+
+// settings that the runs change, as they are at the start of each.
+var settings = []string{
+	"hash-max-listpack-entries", "128", "hash-max-listpack-value", "64", "set-max-intset-entries", "512",
+	"zset-max-listpack-entries", "128", "zset-max-listpack-value", "64", "list-max-listpack-size", "-2",
+}
+
+// reset empties both servers and opens fresh connections.
+func (p *pair) reset() error {
+	p.multi, p.open = [connections][]queuedStep{}, [connections]bool{}
+	for _, s := range p.sides {
+		s.close()
+		var err error
+		if s.admin, err = s.dial(); err != nil {
+			return err
+		}
+		if v, err := s.admin.Call("FLUSHALL"); err != nil || v.IsError() {
+			return fmt.Errorf("%s: FLUSHALL: %s %w", s.addr, v.Text, orNil(err))
+		}
+		if v, err := s.admin.Call(append([]string{"CONFIG", "SET"}, settings...)...); err != nil || v.IsError() {
+			return fmt.Errorf("%s: CONFIG SET %v: %s %w", s.addr, settings, v.Text, orNil(err))
+		}
+		for i := range s.conns {
+			if s.conns[i], err = s.dial(); err != nil {
+				return err
+			}
+			if i%2 == 1 {
+				if v, err := s.conns[i].Call("HELLO", "3"); err != nil || v.IsError() {
+					return fmt.Errorf("%s: HELLO 3: %s %w", s.addr, v.Text, orNil(err))
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// replyTimeout is when a server counts as hanging.
+const replyTimeout = 5 * time.Second
+
+func (s *side) dial() (*testredis.Conn, error) {
+	c, err := testredis.Dial(s.addr)
+	if err == nil {
+		c.Timeout = replyTimeout
+	}
+	return c, err
+}
+
+// revive replaces the server under test after a fatal difference; false where it cannot.
+func (p *pair) revive() bool {
+	if p.restart == nil {
+		return false
+	}
+	addr, err := p.restart()
+	if err != nil {
+		return false
+	}
+	p.sides[0].addr = addr
+	return true
+}
+
+var errAnswer = errors.New("(an error reply)")
+
+func orNil(err error) error {
+	if err == nil {
+		return errAnswer
+	}
+	return err
+}
+
+func (s *side) close() {
+	for _, c := range append(s.conns[:], s.admin) {
+		if c != nil {
+			c.Close()
+		}
+	}
+}
+
+func (p *pair) close() {
+	for _, s := range p.sides {
+		s.close()
+	}
+}
+
+// rowOf finds the row of a command line, nil for an unknown one.
+func (p *pair) rowOf(args []string) *row {
+	name := strings.ToLower(args[0])
+	if len(args) > 1 {
+		if r := p.rows[name+"|"+strings.ToLower(args[1])]; r != nil {
+			return r
+		}
+	}
+	return p.rows[name]
+}
+
+// do runs a step on both servers and compares.
+func (p *pair) do(s step) *difference {
+	r := p.rowOf(s.args)
+	c := classOf(r, s.args)
+	switch {
+	case s.retry:
+		return p.doRetry(s)
+	case p.open[s.conn] && (c == popping || lexKey(s.args) != ""):
+		return nil // what these answer cannot be foreseen inside MULTI: not sent
+	case !p.lexDefined(s):
+		return nil // unspecified: not sent
+	case p.open[s.conn]:
+		c = exact // QUEUED, or refused
+	case c == scanning:
+		return p.doScan(s, r)
+	case c == popping:
+		return p.doPop(s, r)
+	}
+	a, b, diff := p.both(s)
+	if diff != nil {
+		return diff
+	}
+	if len(s.args) == 1 && p.open[s.conn] && strings.EqualFold(s.args[0], "EXEC") {
+		return p.endMulti(s, a, b)
+	}
+	if !same(c, r, a, b) {
+		return p.differ(s, "", a, b)
+	}
+	if p.open[s.conn] && b.Kind == testredis.Simple && b.Text == "QUEUED" {
+		p.multi[s.conn] = append(p.multi[s.conn], queuedStep{r, s.args})
+		return nil
+	}
+	p.count(r, b)
+	p.follow(s, b)
+	if c == choosing {
+		return p.checkChosen(s, a)
+	}
+	return nil
+}
+
+// lexKey is the sorted set that a command takes a range of members from, "" for other commands.
+func lexKey(args []string) string {
+	name := strings.ToLower(args[0])
+	switch {
+	case name == "zrangebylex" || name == "zrevrangebylex" || name == "zremrangebylex" || name == "zlexcount":
+		return at(args, 1)
+	case name == "zrange" && slices.Contains(args, "BYLEX"):
+		return at(args, 1)
+	case name == "zrangestore" && slices.Contains(args, "BYLEX"):
+		return at(args, 2)
+	}
+	return ""
+}
+
+// lexDefined reports whether a range of members means something: where scores differ, what Redis answers depends on the
+// random levels of its skip list.
+func (p *pair) lexDefined(s step) bool {
+	key := lexKey(s.args)
+	if key == "" {
+		return true
+	}
+	ref := p.sides[1].conns[s.conn]
+	first, err1 := ref.Call("ZRANGE", key, "0", "0", "WITHSCORES")
+	last, err2 := ref.Call("ZRANGE", key, "-1", "-1", "WITHSCORES")
+	if err1 != nil || err2 != nil || first.IsError() || len(first.Elems) == 0 {
+		return true
+	}
+	return score(first) == score(last)
+}
+
+// score is that of the only member in a reply of ZRANGE WITHSCORES.
+func score(v testredis.Value) string {
+	for v.IsAggregate() && len(v.Elems) > 0 {
+		v = v.Elems[len(v.Elems)-1]
+	}
+	return v.Text
+}
+
+// follow notes what a command that was answered does to its connection's MULTI.
+func (p *pair) follow(s step, b testredis.Value) {
+	switch name := strings.ToUpper(s.args[0]); {
+	case name == "MULTI" && !b.IsError():
+		p.open[s.conn] = true
+	case name == "DISCARD" && !b.IsError(), name == "RESET" && !b.IsError(), name == "EXEC":
+		p.open[s.conn], p.multi[s.conn] = false, nil
+	}
+}
+
+func (p *pair) endMulti(s step, a, b testredis.Value) *difference {
+	queue := p.multi[s.conn]
+	p.follow(s, b)
+	p.count(p.rows["exec"], b)
+	if a.Kind != b.Kind || a.Nil != b.Nil || len(a.Elems) != len(b.Elems) {
+		return p.differ(s, "", a, b)
+	}
+	if !b.IsAggregate() || len(b.Elems) != len(queue) {
+		if !testredis.Equal(a, b) {
+			return p.differ(s, "", a, b)
+		}
+		return nil
+	}
+	for i, q := range queue {
+		if !same(classOf(q.row, q.args), q.row, a.Elems[i], b.Elems[i]) {
+			d := p.differ(s, fmt.Sprintf("reply %d, to %s", i+1, testredis.Line(q.args)), a.Elems[i], b.Elems[i])
+			if q.row != nil {
+				d.row = q.row.name
+			}
+			return d
+		}
+		p.count(q.row, b.Elems[i])
+	}
+	return nil
+}
+
+// both sends a step to both servers and waits for both replies.
+func (p *pair) both(s step) (a, b testredis.Value, diff *difference) {
+	var replies [2]testredis.Value
+	for i, side := range p.sides {
+		conn := side.conns[s.conn]
+		conn.Queue(s.args...)
+		if err := conn.Flush(); err != nil {
+			return a, b, p.broke(s, i, err)
+		}
+	}
+	for i, side := range p.sides {
+		var err error
+		if replies[i], err = side.conns[s.conn].Receive(); err != nil {
+			return a, b, p.broke(s, i, err)
+		}
+	}
+	return replies[0], replies[1], nil
+}
+
+func (p *pair) broke(s step, i int, err error) *difference {
+	d := p.differ(s, "the connection broke", testredis.Value{}, testredis.Value{})
+	d.a, d.b, d.fatal = "(not known)", "(not known)", true
+	if i == 0 {
+		d.a = err.Error()
+	} else {
+		d.b = err.Error()
+	}
+	return d
+}
+
+func (p *pair) differ(s step, what string, a, b testredis.Value) *difference {
+	d := &difference{step: s, what: what, a: shown(a), b: shown(b), row: strings.ToLower(s.args[0])}
+	if r := p.rowOf(s.args); r != nil {
+		d.row = r.name
+	}
+	return d
+}
+
+const (
+	expiryTimeout = 5 * time.Second
+	agreeTimeout  = 100 * time.Millisecond // nothing is about to expire: a shrunk history may leave that out
+	expiryPause   = time.Millisecond
+)
+
+// doRetry repeats a command until both servers answer 0.
+func (p *pair) doRetry(s step) *difference {
+	if p.open[s.conn] {
+		return nil
+	}
+	deadline, agreed := time.After(expiryTimeout), time.Now().Add(agreeTimeout)
+	pause := time.NewTicker(expiryPause)
+	defer pause.Stop()
+	for {
+		a, b, diff := p.both(s)
+		if diff != nil {
+			return diff
+		}
+		if a.Text == b.Text && (a.Text == "0" || time.Now().After(agreed)) {
+			return nil
+		}
+		select {
+		case <-deadline:
+			return p.differ(s, fmt.Sprintf("after %v", expiryTimeout), a, b)
+		case <-pause.C:
+		}
+	}
+}
+
+// scanRoundsMax bounds an iteration: far more calls than any key or database here needs.
+const scanRoundsMax = 100_000
+
+// doScan iterates to the end on both servers: the same elements must come, however they are spread over the calls.
+func (p *pair) doScan(s step, r *row) *difference {
+	at := len(r.words)
+	if r.name != "scan" {
+		at++
+	}
+	whole := at < len(s.args) && s.args[at] == "0"
+	var found [2]testredis.Value
+	for i, side := range p.sides {
+		args := slices.Clone(s.args)
+		elems := map[string]testredis.Value{}
+		for round := 0; ; round++ {
+			v, err := side.conns[s.conn].Call(args...)
+			if err != nil {
+				return p.broke(s, i, err)
+			}
+			if !whole || v.IsError() || len(v.Elems) != 2 {
+				found[i] = v
+				break
+			}
+			collect(elems, v.Elems[1].Elems, r.name == "hscan" || r.name == "zscan")
+			if args[at] = v.Elems[0].Text; args[at] == "0" {
+				found[i] = asReply(v, elems)
+				break
+			}
+			if round == scanRoundsMax {
+				found[i] = testredis.Value{Kind: testredis.Error, Text: fmt.Sprintf("no end after %d calls", round)}
+				break
+			}
+		}
+	}
+	c := exact
+	if !whole {
+		c = shape
+	}
+	if !same(c, r, found[0], found[1]) {
+		return p.differ(s, "the whole iteration", found[0], found[1])
+	}
+	count := found[1]
+	if len(count.Elems) == 2 {
+		count = count.Elems[1]
+	}
+	p.count(r, count)
+	return nil
+}
+
+func collect(into map[string]testredis.Value, elems []testredis.Value, pairs bool) {
+	step := 1
+	if pairs && len(elems)%2 == 0 {
+		step = 2
+	}
+	for i := 0; i < len(elems); i += step {
+		v := testredis.Value{Kind: testredis.Array, Elems: elems[i : i+step]}
+		into[testredis.Format(v)] = v
+	}
+}
+
+func asReply(v testredis.Value, elems map[string]testredis.Value) testredis.Value {
+	all := testredis.Value{Kind: v.Elems[1].Kind}
+	for _, e := range elems {
+		all.Elems = append(all.Elems, e)
+	}
+	return testredis.Value{Kind: v.Kind, Elems: []testredis.Value{v.Elems[0], testredis.Sorted(all, false)}}
+}
+
+// doPop lets the server under test choose, checks its choice against the reference, and removes it there too.
+func (p *pair) doPop(s step, r *row) *difference {
+	test, ref := p.sides[0].conns[s.conn], p.sides[1].conns[s.conn]
+	a, err := test.Call(s.args...)
+	if err != nil {
+		return p.broke(s, 0, err)
+	}
+	if a.IsError() || a.IsNull() || a.IsAggregate() && len(a.Elems) == 0 || len(s.args) < 2 {
+		b, err := ref.Call(s.args...)
+		if err != nil {
+			return p.broke(s, 1, err)
+		}
+		if !testredis.Equal(a, b) {
+			return p.differ(s, "", a, b)
+		}
+		p.count(r, b)
+		return nil
+	}
+	key, members := s.args[1], a.Strings()
+	if len(s.args) == 2 {
+		members = []string{a.Text}
+	}
+	size, err := ref.Call("SCARD", key)
+	if err != nil {
+		return p.broke(s, 1, err)
+	}
+	want := int64(1)
+	if len(s.args) > 2 {
+		n, _ := strconv.ParseInt(s.args[2], 10, 64)
+		want = min(n, size.Int())
+	}
+	removed, err := ref.Call(append([]string{"SREM", key}, members...)...)
+	if err != nil {
+		return p.broke(s, 1, err)
+	}
+	if (len(s.args) > 2) != a.IsAggregate() || int64(len(members)) != want || removed.Int() != want {
+		d := p.differ(s, fmt.Sprintf("%d members of the reference's %d were to be removed", want, size.Int()), a, removed)
+		d.b = "it removed of these: " + d.b
+		return d
+	}
+	p.count(r, a)
+	if left := size.Int() - want; left > 0 && len(s.args) > 2 && left*popRebuildRatio <= want {
+		return p.rebuild(s, key)
+	}
+	return nil
+}
+
+// popRebuildRatio: where this times as many members are popped as stay, Redis moves those that stay to a new set, which
+// may then have a small encoding again.
+const popRebuildRatio = 5
+
+// rebuild does the same to a set of the reference.
+func (p *pair) rebuild(s step, key string) *difference {
+	ref := p.sides[1].conns[s.conn]
+	members, err := ref.Call("SMEMBERS", key)
+	if err != nil {
+		return p.broke(s, 1, err)
+	}
+	expiry, err := ref.Call("PEXPIRETIME", key)
+	if err != nil {
+		return p.broke(s, 1, err)
+	}
+	commands := [][]string{{"DEL", key}, append([]string{"SADD", key}, members.Strings()...)}
+	if expiry.Int() > 0 {
+		commands = append(commands, []string{"PEXPIREAT", key, expiry.Text})
+	}
+	for _, command := range commands {
+		if _, err := ref.Call(command...); err != nil {
+			return p.broke(s, 1, err)
+		}
+	}
+	return nil
+}
+
+// checkChosen checks the random members that the server under test has named: each must be in the reference.
+func (p *pair) checkChosen(s step, a testredis.Value) *difference {
+	if a.IsError() || a.IsNull() {
+		return nil
+	}
+	ref := p.sides[1].conns[s.conn]
+	name := strings.ToLower(s.args[0])
+	members, values := chosen(a, name, s.args)
+	if len(members) == 0 {
+		return nil
+	}
+	var ask []string
+	switch name {
+	case "randomkey":
+		ask = []string{"EXISTS"}
+	case "srandmember":
+		ask = []string{"SMISMEMBER", s.args[1]}
+	case "hrandfield":
+		ask = []string{"HMGET", s.args[1]}
+	case "zrandmember":
+		ask = []string{"ZMSCORE", s.args[1]}
+	}
+	b, err := ref.Call(append(ask, members...)...)
+	if err != nil {
+		return p.broke(s, 1, err)
+	}
+	there := name == "randomkey" && b.Text == "1" || name != "randomkey" && len(b.Elems) == len(members)
+	for i, e := range b.Elems {
+		there = there && !e.IsNull() && (name != "srandmember" || e.Text == "1")
+		if values != nil && there {
+			there = values[i].Text == e.Text
+		}
+	}
+	if count, err := strconv.Atoi(at(s.args, 2)); err == nil && there {
+		distinct := slices.Compact(slices.Sorted(slices.Values(members)))
+		switch {
+		case count < 0:
+			there = len(members) == -count
+		case len(distinct) != len(members) || len(members) > count:
+			there = false
+		}
+	}
+	if !there {
+		d := p.differ(s, "not a choice that the reference could make", a, b)
+		d.b = "its answer to " + testredis.Line(append(ask, members...)) + ":\n" + d.b
+		return d
+	}
+	return nil
+}
+
+func at(args []string, i int) string {
+	if i < len(args) {
+		return args[i]
+	}
+	return ""
+}
+
+// chosen splits a random reply into members and, where asked for, their values.
+func chosen(a testredis.Value, name string, args []string) (members []string, values []testredis.Value) {
+	if !a.IsAggregate() {
+		return []string{a.Text}, nil
+	}
+	withValues := len(args) > 3 && name != "srandmember"
+	for i := 0; i < len(a.Elems); i++ {
+		e := a.Elems[i]
+		switch {
+		case e.IsAggregate() && len(e.Elems) == 2: // RESP3 nests the pairs
+			members, values = append(members, e.Elems[0].Text), append(values, e.Elems[1])
+		case withValues && i+1 < len(a.Elems):
+			members, values = append(members, e.Text), append(values, a.Elems[i+1])
+			i++
+		default:
+			members = append(members, e.Text)
+		}
+	}
+	return members, values
+}
+
+func (p *pair) count(r *row, b testredis.Value) {
+	if p.stats == nil || r == nil {
+		return
+	}
+	st := p.stats[r.name]
+	if st == nil {
+		return
+	}
+	st.runs++
+	if b.IsError() {
+		st.errors++
+	}
+	if hit(b) {
+		st.hits++
+	}
+}
