@@ -70,6 +70,11 @@ func (c *Call) findRow() *Row {
 // dispatch checks a command line and runs, queues or refuses it. Checks stand in Redis's order.
 func (s *Session) dispatch(c *Call) {
 	c.Row = c.findRow()
+	if c.Row == nil && isHTTP(c.Args[0]) {
+		c.srv.log.Warn("closing client: it speaks HTTP; a web page may be abusing a browser", "client", s.id, "addr", s.info.Remote)
+		s.kill()
+		return
+	}
 	if c.Row == nil {
 		s.reject(c, unknownCommand(c.Args))
 		return
@@ -95,8 +100,7 @@ func (s *Session) dispatch(c *Call) {
 	}
 	switch {
 	case s.multi != nil && !row.runsInMulti():
-		s.multi.add(c)
-		c.W.Simple("QUEUED")
+		s.enqueue(c)
 	case row.OffLoop || s.multi != nil && s.multi.offLoop && row.Name == "exec":
 		s.runOffLoop(c)
 	default:
@@ -130,7 +134,7 @@ func (s *Session) grows(row *Row) bool {
 }
 
 // reject refuses a command before it ran; a transaction under construction is then refused as a whole. Where the refused
-// command is EXEC, the transaction ends.
+// command is EXEC, the transaction ends, if there is one.
 func (s *Session) reject(c *Call, text string) {
 	switch {
 	case c.Row != nil && c.Row.Name == "exec":
@@ -296,10 +300,14 @@ func cloneArgs(args [][]byte) [][]byte {
 	return out
 }
 
-// unknownCommand is Redis's answer to a name it does not have.
+// isHTTP tells whether a command is a line of an HTTP request. A web page can have a browser send such requests here, with
+// commands in the body; so nothing behind this line is executed, as in Redis.
+func isHTTP(name []byte) bool { return is(name, "post") || is(name, "host:") }
+
+// unknownCommand is Redis's answer to a name it does not have. What it quotes ends at a NUL byte.
 func unknownCommand(args [][]byte) string {
 	if row := lookupName(string(args[0])); row != nil && len(row.Subs) > 0 && len(args) > 1 {
-		return "ERR unknown subcommand '" + string(clip(args[1], 128)) + "'. Try " + upper(row.Name) + " HELP."
+		return sanitize("ERR unknown subcommand '" + string(clip(args[1], 128)) + "'. Try " + upper(row.Name) + " HELP.")
 	}
 	var b bytes.Buffer
 	b.WriteString("ERR unknown command '")
@@ -323,7 +331,14 @@ func wrongArity(row *Row) string {
 	return "ERR wrong number of arguments for '" + row.fullName() + "' command"
 }
 
-func clip(b []byte, n int) []byte { return b[:min(len(b), n)] }
+// clip returns b's first n bytes, and none from a NUL byte on.
+func clip(b []byte, n int) []byte {
+	b = b[:min(len(b), n)]
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return b
+}
 
 func upper(s string) string { return string(bytes.ToUpper([]byte(s))) }
 

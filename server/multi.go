@@ -1,13 +1,15 @@
 package server
 
 import (
+	"unsafe"
+
 	"github.com/neargrid/neargrid/partition"
 )
 
 // transaction is a MULTI under construction.
 type transaction struct {
 	queue   []queued
-	bytes   int  // of the queued arguments
+	bytes   int  // that the queue takes
 	broken  bool // a command was refused: EXEC answers EXECABORT
 	offLoop bool // a queued command may take long
 }
@@ -17,12 +19,30 @@ type queued struct {
 	args [][]byte
 }
 
-// transactionBytesMax bounds what a client may queue, together with the query buffer's limit.
-const transactionBytesMax = 1 << 30
+// What a queued command takes beyond its arguments' bytes: for itself, and for each argument.
+const (
+	queuedBytes    = int(unsafe.Sizeof(queued{}))
+	queuedArgBytes = int(unsafe.Sizeof([]byte(nil)))
+)
 
-// add queues a command; its arguments are copied.
+// enqueue keeps a command for EXEC. What a client has queued counts as input that is not executed, so the limit on that
+// holds for it too. A transaction that EXEC will refuse anyway grows no more.
+func (s *Session) enqueue(c *Call) {
+	if t := s.multi; !t.broken {
+		t.add(c)
+		if int64(t.bytes) > c.srv.config.ClientQueryBufferLimit.Load() {
+			c.srv.log.Warn("closing client: query buffer limit reached by MULTI", "client", s.id, "addr", s.info.Remote, "bytes", t.bytes)
+			s.kill()
+			return
+		}
+	}
+	c.W.Simple("QUEUED")
+}
+
+// add appends a command to the queue; its arguments are copied.
 func (t *transaction) add(c *Call) {
 	args := cloneArgs(c.Args)
+	t.bytes += queuedBytes + len(args)*queuedArgBytes
 	for _, a := range args {
 		t.bytes += len(a)
 	}

@@ -138,11 +138,14 @@ func (s *Session) execute(buf []byte) (consumed int) {
 	c := s.srv.calls.Get().(*Call)
 	c.begin(s)
 	s.reader.MaxBulk = int(s.srv.config.ProtoMaxBulkLen.Load())
+	hard, _, _ := s.srv.config.OutputLimit()
 	for consumed < len(buf) && !s.blocked() {
 		n, ok, err := s.reader.Parse(buf[consumed:])
 		if err != nil {
 			s.srv.stats.protocolErrors.Add(1)
-			c.W.Error(err.Error())
+			if s.replies == replyOn {
+				c.W.Error(err.Error())
+			}
 			s.closing = true
 			break
 		}
@@ -157,6 +160,10 @@ func (s *Session) execute(buf []byte) (consumed int) {
 			s.command(c, s.reader.Args)
 		}
 		consumed += n
+		if hard > 0 {
+			s.putBuffer(c.W.Buf)
+			s.limitOutput(hard)
+		}
 	}
 	c.finish()
 	s.srv.calls.Put(c)
@@ -236,6 +243,8 @@ func (s *Session) Complete(ticket uint64, reply []byte) {
 	if len(s.queue) == 0 {
 		s.queue = nil
 	}
+	hard, _, _ := s.srv.config.OutputLimit()
+	s.limitOutput(hard)
 	s.resume()
 	s.loop.Touch(s)
 }
@@ -305,6 +314,17 @@ func (s *Session) pendingBytes() int {
 	return n
 }
 
+// limitOutput closes the connection when more output waits than the hard limit allows; 0 = there is none.
+func (s *Session) limitOutput(hard int64) {
+	if hard <= 0 || s.killed {
+		return
+	}
+	if size := s.pendingBytes(); int64(size) > hard {
+		s.srv.log.Warn("closing client: output buffer limit reached", "client", s.id, "addr", s.info.Remote, "bytes", size)
+		s.kill()
+	}
+}
+
 // authTimeout is how long a connection may stay without AUTH where a password is set.
 const authTimeout = 10 * time.Second
 
@@ -328,9 +348,7 @@ func (s *Session) Tick(time.Time) {
 	case now-s.overSoft > time.Duration(seconds)*time.Second:
 		s.kill()
 	}
-	if hard > 0 && size > hard {
-		s.kill()
-	}
+	s.limitOutput(hard)
 	if cap(s.out) > 0 && len(s.out) == 0 && now-s.active > time.Second {
 		s.out = nil
 	}

@@ -61,13 +61,15 @@ func (c *Conn) Flush() error {
 // Receive reads one reply.
 func (c *Conn) Receive() (Value, error) { return Read(c.r) }
 
-// Call sends a command and returns its reply.
+// Call sends a command and returns its reply. A server may answer and close before it has taken the whole command: then
+// sending fails, and the reply is there all the same.
 func (c *Conn) Call(args ...string) (Value, error) {
 	c.Queue(args...)
-	if err := c.Flush(); err != nil {
-		return Value{}, err
-	}
+	sendErr := c.Flush()
 	v, err := c.Receive()
+	if err != nil && sendErr != nil {
+		err = sendErr
+	}
 	if err != nil {
 		return v, fmt.Errorf("%s: %w", Line(args), err)
 	}
