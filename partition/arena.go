@@ -95,11 +95,8 @@ func (a *arena) free(off uint64, n int) {
 // compact frees empty chunks and, while too much is dead, moves up to budget bytes out of the emptiest chunk. move must
 // make whoever refers to the record at off refer to its copy. It reports whether there is more to do.
 func (a *arena) compact(budget int, move func(off uint64, r record)) bool {
-	for _, id := range a.empty {
-		a.drop(int(id))
-	}
-	a.empty = a.empty[:0]
 	for budget > 0 {
+		a.dropEmpty() // each time, since a move may have closed an open chunk that is empty: it is no victim
 		if a.victim < 0 && !a.chooseVictim() {
 			return false
 		}
@@ -150,6 +147,13 @@ func (a *arena) chooseVictim() bool {
 	}
 	a.victim, a.at = best, 0
 	return true
+}
+
+func (a *arena) dropEmpty() {
+	for _, id := range a.empty {
+		a.drop(int(id))
+	}
+	a.empty = a.empty[:0]
 }
 
 func (a *arena) drop(id int) {
