@@ -105,6 +105,7 @@ var families = [][]*Row{
 	keyRows,
 	expireRows,
 	scanRows,
+	sortRows,
 	stringRows,
 	setRows,
 	zsetRows,
