@@ -494,10 +494,6 @@ func (c *Call) posOptions() (o posOptions, ok bool) {
 				c.W.Error("ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list")
 				return o, false
 			}
-			if o.rank == math.MinInt64 {
-				c.W.Error(protocol.ErrOutOfRange)
-				return o, false
-			}
 		case is(arg, "count"):
 			if o.count, ok = protocol.ParseInt(c.Args[i+1]); !ok || o.count < 0 {
 				c.W.Error("ERR COUNT can't be negative")
@@ -512,6 +508,9 @@ func (c *Call) posOptions() (o posOptions, ok bool) {
 			c.W.Error(protocol.ErrSyntax)
 			return o, false
 		}
+	}
+	if o.rank == math.MinInt64 { // its negative does not fit: Redis then takes every match from the end
+		o.rank, o.count = -1, min(o.count, 0)
 	}
 	return o, true
 }
