@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/neargrid/neargrid/protocol"
@@ -23,6 +24,18 @@ var hotCommands = [][]string{
 	{"GETBIT", "patched", "77"},
 	{"BITCOUNT", "patched"},
 	{"BITFIELD", "patched", "INCRBY", "u8", "0", "1", "GET", "i16", "#2"},
+	{"ZADD", "small zset", "1.5", "member", "2", "another member"},
+	{"ZINCRBY", "small zset", "1", "member"},
+	{"ZSCORE", "small zset", "member"},
+	{"ZRANGE", "small zset", "0", "-1", "WITHSCORES"},
+	{"ZADD", "large zset", "1.5", strings.Repeat("m", 65), "2", "another member"},
+	{"ZADD", "large zset", "3", "another member"},
+	{"ZINCRBY", "large zset", "1", "another member"},
+	{"ZSCORE", "large zset", "another member"},
+	{"ZRANK", "large zset", "another member"},
+	{"ZRANGE", "large zset", "0", "-1", "WITHSCORES"},
+	{"ZRANGE", "large zset", "(1", "inf", "BYSCORE", "LIMIT", "0", "10"},
+	{"ZCOUNT", "large zset", "-inf", "2"},
 }
 
 // noLoop is the loop of a session that nothing is posted to.
