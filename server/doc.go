@@ -1,2 +1,52 @@
-// Package server holds the doors: sessions, drivers and the command table.
+// Package server is what clients talk to: doors, connections, the commands and the settings. Data is in package
+// partition, the wire in package protocol.
+//
+// # Main types
+//
+//	Server    one node: New, Start, Shutdown
+//	driver    moves bytes between connections and sessions: epoll loops on Linux, goroutines elsewhere
+//	Session   one connection without its I/O: bytes in, bytes out
+//	Call      one command under way: arguments, transaction, reply
+//	Row       everything about one command, in one literal beside its handler
+//	Config    what CONFIG GET and SET name
+//	Gate      tells when what a command saw is committed; one node has none
+//
+// # One request
+//
+//	socket -> epollConn.ready -> Session.Feed -> execute -> protocol.Reader.Parse
+//	       -> dispatch   the row; arity, password, MULTI, memory
+//	       -> Call.call  lock the keys' partitions, Row.Run, seal and unlock, account
+//	       -> the reply, in the session's output, or in its queue behind one that is pending
+//	       -> end of the loop's turn: epollConn.settle writes
+//
+// Everything of a session belongs to its loop; other goroutines post functions to it. A row with OffLoop runs on a
+// goroutine of its own, and its session executes nothing until that has ended.
+//
+// # Files, in reading order
+//
+//	server.go       Options, New, Start, Shutdown; the clock; cron
+//	listen.go       TCP and Unix sockets
+//	driver.go       what drivers and sessions expect of each other
+//	session.go      one connection: input, the queue of replies, limits
+//	dispatch.go     from a command line to its reply
+//	command.go      Row, its flags, the table of all
+//	keyspec.go      where a command's keys stand; command_keys.go finds them
+//	args.go         reading arguments
+//	multi.go        MULTI, EXEC, WATCH
+//	pause.go        CLIENT PAUSE
+//	evict.go        what counts as used memory, and making room
+//	stats.go        statistics and the slow log; latency.go LATENCY's events
+//	config.go       settings; config_value.go kinds of values, config_table.go the names
+//	category.go     ACL categories, from flags and groups
+//	command_docs.go the syntax of rows, parsed
+//
+//	cmd_*.go        the commands: rows and handlers, a file for each family
+//
+//	epoll_linux.go  the epoll driver; epoll_loop_linux.go a loop's turn, epoll_conn_linux.go a connection,
+//	                epoll_accept_linux.go accepting, epoll_syscall_linux.go system calls of the hot path
+//	goroutine.go    the goroutine driver; goroutine_conn.go a connection; driver_other.go chooses it
+//	mailbox.go      functions posted to a loop
+//	system_unix.go  what the system knows of this process; version.go what we say we are
+//
+// testdata holds transcripts that must run the same here and on redis-server, and the lists of what is absent.
 package server

@@ -1,11 +1,3 @@
-// Command neargrid runs neargrid nodes.
-//
-//	main.go      the commands and their help
-//	flags.go     a command's flags, and where their values come from: command line, environment, file, default
-//	server.go    neargrid server: one node, from its flags to its last connection
-//	dev.go       neargrid dev: a node to try things on
-//	datadir.go   the data directory: the node's id and the lock
-//	log.go       logs and the profiling listener
 package main
 
 import (

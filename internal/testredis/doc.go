@@ -6,4 +6,11 @@
 //	conn := server.Dial(t)
 //	reply := conn.Do(t, "HGETALL", "h")     // a Value
 //	testredis.Format(reply)                 // `1) "field"` ...
+//
+// Files:
+//
+//	server.go    starting and stopping servers; parent_*.go so that none outlives its test
+//	conn.go      a connection
+//	value.go     replies with their exact types
+//	notation.go  replies and command lines as transcripts show them
 package testredis
