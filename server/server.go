@@ -30,6 +30,7 @@ type Options struct {
 	Insecure       bool           // a door that other machines reach may go without a password
 	Config         [][2]string    // CONFIG settings to begin with: names and values
 	Gate           Gate           // nil: one copy, committed at once
+	Sink           partition.Sink // gets every batch, for other copies; nil: there are none
 }
 
 // Gate tells when a partition's batches are committed: held by every copy that must have them.
@@ -104,7 +105,7 @@ func New(o Options) (*Server, error) {
 	if config.exposed && config.RequirePass() == "" {
 		return nil, ErrExposed
 	}
-	store, err := partition.NewStore(partition.Options{Partitions: o.Partitions, Seed: o.Seed, Limits: config.limits})
+	store, err := partition.NewStore(partition.Options{Partitions: o.Partitions, Seed: o.Seed, Limits: config.limits, Sink: o.Sink})
 	if err != nil {
 		return nil, err
 	}
