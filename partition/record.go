@@ -108,6 +108,17 @@ func recordHasKey(mem, key []byte) bool {
 	return string(mem[at:at+keyLen]) == string(key)
 }
 
+// memberKey is the key of a member's record at the start of mem, without decoding the rest.
+func memberKey(mem []byte) []byte {
+	keyLen, n := uvarint(mem[1:])
+	at := 1 + n
+	for mem[at] >= 0x80 { // the value's length
+		at++
+	}
+	at++
+	return mem[at : at+keyLen : at+keyLen]
+}
+
 // recordLen is what a record's contents take, before rounding to its capacity.
 func recordLen(head byte, keyLen, valueLen int) int {
 	n := 1 + uvarintLen(keyLen) + uvarintLen(valueLen) + keyLen + valueLen

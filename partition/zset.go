@@ -57,7 +57,7 @@ func init() {
 }
 
 // member is what the ordered index reads of a record.
-func (l *largeZset) member(ref uint64) []byte { return l.d.record(ref).key() }
+func (l *largeZset) member(ref uint64) []byte { return memberKey(l.d.space.tail(ref)) }
 
 // moved tells the ordered index where compaction has moved a record.
 func (l *largeZset) moved(from, to uint64) {
@@ -221,7 +221,7 @@ type ZsetIter struct {
 	large  *largeZset // nil = packed
 	order  orderIter
 	score  float64
-	rec    record
+	member []byte
 }
 
 // From begins to read at the member of a rank, upwards or, in reverse, downwards; where there is no such rank there is
@@ -240,23 +240,18 @@ func (z Zset) From(rank int, reverse bool) (it ZsetIter) {
 func (it *ZsetIter) Next() (ok bool) {
 	if it.large == nil {
 		ok = it.packed.next()
-		it.score = it.packed.score
+		it.score, it.member = it.packed.score, it.packed.member
 		return ok
 	}
 	var ref uint64
 	if it.score, ref, ok = it.order.next(); ok {
-		it.rec = it.large.d.record(ref)
+		it.member = it.large.member(ref)
 	}
 	return ok
 }
 
 // Member is the member that Next has gone to: a view.
-func (it *ZsetIter) Member() []byte {
-	if it.large == nil {
-		return it.packed.member
-	}
-	return it.rec.key()
-}
+func (it *ZsetIter) Member() []byte { return it.member }
 
 // Score is that member's score.
 func (it *ZsetIter) Score() float64 { return it.score }
