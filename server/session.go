@@ -10,7 +10,7 @@ import (
 const (
 	// inputPauseBytes: a session that cannot execute keeps so much unread input before it stops reading.
 	inputPauseBytes = 64 << 10
-	// outputPauseBytes: a session with so much unsent output executes nothing more until the client has read.
+	// outputPauseBytes: a session with more unsent output executes nothing until the client has read.
 	outputPauseBytes = 1 << 20
 	// pendingMax is how many replies may wait at once; past it nothing more is executed.
 	pendingMax = 1024
@@ -130,7 +130,7 @@ func (s *Session) resume() {
 
 // blocked tells whether the next command has to wait.
 func (s *Session) blocked() bool {
-	return s.barrier > 0 || s.paused || s.closing || len(s.out)-s.sent > outputPauseBytes || len(s.queue) >= pendingMax
+	return s.barrier > 0 || s.paused || s.closing || s.pendingBytes() > outputPauseBytes || len(s.queue) >= pendingMax
 }
 
 // execute runs the complete commands at the start of buf and returns how many bytes they took.
@@ -160,10 +160,8 @@ func (s *Session) execute(buf []byte) (consumed int) {
 			s.command(c, s.reader.Args)
 		}
 		consumed += n
-		if hard > 0 {
-			s.putBuffer(c.W.Buf)
-			s.limitOutput(hard)
-		}
+		s.putBuffer(c.W.Buf) // so that blocked and limitOutput see it
+		s.limitOutput(hard)
 	}
 	c.finish()
 	s.srv.calls.Put(c)
@@ -251,10 +249,7 @@ func (s *Session) Complete(ticket uint64, reply []byte) {
 
 // EOF is the peer's end of sending: what is complete is still answered.
 func (s *Session) EOF() {
-	s.ended = true
-	if s.barrier == 0 && len(s.queue) == 0 {
-		s.closing = true
-	}
+	s.ended = true // the rest is up to Wants: input may be kept that waits for output to be sent
 }
 
 // Out is what can be written now.
@@ -272,19 +267,16 @@ func (s *Session) Sent(n int) {
 	if s.sent < len(s.out) {
 		return
 	}
-	full := len(s.out) > outputPauseBytes
 	s.out, s.sent = s.out[:0], 0
 	if cap(s.out) > bufferKeepBytes {
 		s.out = nil
 	}
-	if full {
-		s.resume()
-	}
+	s.resume()
 }
 
 // Wants tells the driver what to do next.
 func (s *Session) Wants() (read, write, close bool) {
-	if s.ended && s.barrier == 0 && len(s.queue) == 0 && (len(s.in) == 0 || !s.blocked()) {
+	if s.ended && s.barrier == 0 && len(s.queue) == 0 && (len(s.in) == 0 || s.paused || !s.blocked()) {
 		s.closing = true
 	}
 	if s.killed {
@@ -305,7 +297,7 @@ func (s *Session) Closed() {
 	s.in, s.out, s.queue, s.multi = nil, nil, nil, nil
 }
 
-// pending is the size of the output that waits to be sent or for its turn.
+// pendingBytes is the size of the output that waits to be sent or for its turn.
 func (s *Session) pendingBytes() int {
 	n := len(s.out) - s.sent
 	for i := range s.queue {
