@@ -46,6 +46,4 @@ const (
 	ErrNoProto   = "NOPROTO unsupported protocol version"
 	ErrOOM       = "OOM command not allowed when used memory > 'maxmemory'."
 	ErrExecAbort = "EXECABORT Transaction discarded because of previous errors."
-	ErrBusyKey   = "BUSYKEY Target key name already exists."
-	ErrCrossSlot = "CROSSSLOT Keys in request don't hash to the same slot"
 )

@@ -120,7 +120,6 @@ func rename(c *Call, onlyNew bool) {
 		}
 	}
 	if !same {
-		v, _ = c.Tx.Peek(from)
 		dump, expireAt := v.Dump(nil), v.ExpireAt()
 		c.Tx.Del(from)
 		c.Tx.Restore(to, dump, expireAt)

@@ -23,7 +23,10 @@ type Call struct {
 	now   time.Duration // the server's clock, when the command began
 	parts []int         // partitions of the transaction
 	keys  []int         // scratch of keyPositions
-	inTx  bool          // inside EXEC: the transaction is held by it
+
+	// Of an EXEC that runs off the session's loop: what it is to execute. nil: the session has it.
+	multi    *transaction
+	watching []partition.Watched
 
 	writer protocol.Writer
 	tally  tally
@@ -87,7 +90,7 @@ func (s *Session) dispatch(c *Call) {
 		return
 	}
 	if !s.authed && row.Flags&NoAuth == 0 {
-		s.reject(c, "NOAUTH Authentication required.")
+		s.reject(c, protocol.ErrNoAuth)
 		return
 	}
 	if s.multi != nil && row.Flags&NoMulti != 0 {
@@ -95,7 +98,7 @@ func (s *Session) dispatch(c *Call) {
 		return
 	}
 	if c.srv.config.MaxMemory.Load() > 0 && !c.srv.makeRoom(c.now) && s.grows(row) {
-		s.reject(c, "OOM command not allowed when used memory > 'maxmemory'.")
+		s.reject(c, protocol.ErrOOM)
 		return
 	}
 	switch {
@@ -170,12 +173,30 @@ func (c *Call) lock() {
 	now := c.srv.wallMs(c.now)
 	switch c.Row.Scope {
 	case ScopeAll:
-		c.Tx.BeginAll(now)
+		c.beginAll(now)
 	case ScopeEach:
 		c.Tx.Begin(now)
+		c.addAllPartitions()
 	default:
 		c.parts = c.addPartitions(c.parts[:0], c.Row, c.Args)
 		c.Tx.Begin(now, c.parts...)
+	}
+}
+
+// beginAll begins the transaction on every partition.
+func (c *Call) beginAll(now int64) {
+	c.Tx.BeginAll(now)
+	c.addAllPartitions()
+}
+
+// addAllPartitions makes the reply wait for every partition's batches, where replies wait at all.
+func (c *Call) addAllPartitions() {
+	c.parts = c.parts[:0]
+	if c.srv.gate == nil {
+		return
+	}
+	for i := range c.srv.store.Partitions() {
+		c.parts = append(c.parts, i)
 	}
 }
 
@@ -262,14 +283,21 @@ func (s *Session) runOffLoop(c *Call) {
 	row, resp, now := c.Row, c.W.Resp, c.now
 	args := cloneArgs(c.Args)
 	silent := s.replies != replyOn
+	var multi *transaction
+	var watching []partition.Watched
+	if row.Name == "exec" {
+		multi, watching = s.takeMulti()
+	}
 	go func() {
 		oc := s.srv.calls.Get().(*Call)
 		oc.s, oc.now, oc.Row, oc.Args = s, now, row, args
 		oc.W.Buf, oc.W.Resp = nil, resp
+		oc.multi, oc.watching = multi, watching
 		oc.call()
 		oc.tally.flush()
 		reply, parts := oc.W.Buf, slices.Clone(oc.parts)
 		oc.W.Buf, oc.s, oc.Args, oc.Row = nil, nil, nil, nil
+		oc.multi, oc.watching = nil, nil
 		s.srv.calls.Put(oc)
 		if silent {
 			reply = nil

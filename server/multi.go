@@ -4,6 +4,7 @@ import (
 	"unsafe"
 
 	"github.com/neargrid/neargrid/partition"
+	"github.com/neargrid/neargrid/protocol"
 )
 
 // transaction is a MULTI under construction.
@@ -136,19 +137,21 @@ func (s *Session) unwatch() {
 // cmdExec runs the queue under the locks of all partitions that its commands and the watched keys touch: one batch for
 // each of them.
 func cmdExec(c *Call) {
-	t, watching := c.s.multi, c.s.watching
+	t, watching := c.multi, c.watching // from runOffLoop
+	if t == nil {
+		t, watching = c.s.takeMulti()
+	}
 	if t == nil {
 		c.W.Error("ERR EXEC without MULTI")
 		return
 	}
-	c.s.multi, c.s.watching = nil, nil
 	defer func() {
 		for _, w := range watching {
 			w.Unwatch()
 		}
 	}()
 	if t.broken {
-		c.W.Error("EXECABORT Transaction discarded because of previous errors.")
+		c.W.Error(protocol.ErrExecAbort)
 		return
 	}
 	c.lockAll(t, watching)
@@ -161,7 +164,6 @@ func cmdExec(c *Call) {
 	}
 	c.W.Array(len(t.queue))
 	row, args := c.Row, c.Args
-	c.inTx = true
 	for _, q := range t.queue {
 		c.Row, c.Args = q.row, q.args
 		c.Tx.DB, c.Tx.CountHits = c.s.db, q.row.Flags&ReadOnly != 0
@@ -169,8 +171,17 @@ func cmdExec(c *Call) {
 		q.row.Run(c)
 		c.account(q.row, start)
 	}
-	c.inTx = false
 	c.Row, c.Args = row, args
+}
+
+// takeMulti ends a MULTI under construction, and hands it over with the watches. It runs on the session's loop: were it
+// done where EXEC runs off it, a connection that closes meanwhile could end the same watches once more.
+func (s *Session) takeMulti() (t *transaction, watching []partition.Watched) {
+	if s.multi != nil {
+		t, watching = s.multi, s.watching
+		s.multi, s.watching = nil, nil
+	}
+	return t, watching
 }
 
 // lockAll begins the transaction on everything the queue and the watches need.
@@ -179,7 +190,7 @@ func (c *Call) lockAll(t *transaction, watching []partition.Watched) {
 	parts := c.parts[:0]
 	for _, q := range t.queue {
 		if q.row.Scope != ScopeKeys {
-			c.Tx.BeginAll(now)
+			c.beginAll(now)
 			return
 		}
 		parts = c.addPartitions(parts, q.row, q.args)
