@@ -172,6 +172,7 @@ func cmdReset(c *Call) {
 	s.noEvict = false
 	s.replies = replyOn
 	s.setAuthed(c.srv.config.RequirePass() == "")
+	s.unknown = c.now
 	c.W.Resp = 2
 	c.W.Simple("RESET")
 }

@@ -84,7 +84,6 @@ func (s *Session) dispatch(c *Call) {
 	}
 	row := c.Row
 	s.last = row
-	s.active = c.now
 	if !row.arityFits(len(c.Args)) {
 		s.reject(c, wrongArity(row))
 		return

@@ -162,6 +162,7 @@ func cmdExec(c *Call) {
 			return
 		}
 	}
+	begin, hard := len(c.W.Buf), c.srv.hardOutputLimit()
 	c.W.Array(len(t.queue))
 	row, args := c.Row, c.Args
 	for _, q := range t.queue {
@@ -170,6 +171,7 @@ func cmdExec(c *Call) {
 		start := len(c.W.Buf)
 		q.row.Run(c)
 		c.account(q.row, start)
+		c.W.Buf = c.W.Buf[:min(len(c.W.Buf), begin+hard+1)] // a client over the limit is closed: it needs no more
 	}
 	c.Row, c.Args = row, args
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math"
 	"time"
 
 	"github.com/neargrid/neargrid/partition"
@@ -46,13 +47,14 @@ type Session struct {
 	db       int
 	resp     int // 2 or 3
 	authed   bool
+	unknown  time.Duration // while not authed: since when
 	name     string
 	multi    *transaction
 	watching []partition.Watched
 	noEvict  bool
 
 	created  time.Duration // by the server's clock
-	active   time.Duration // of the last command
+	active   time.Duration // when something was last read from the client, or a large reply went on being written
 	overSoft time.Duration // since when the output is over its soft limit; 0 = it is not
 	last     *Row          // the last command
 }
@@ -65,7 +67,7 @@ type segment struct {
 
 func (srv *Server) newSession(l loop, info connInfo) sessionIO {
 	s := &Session{srv: srv, loop: l, info: info, resp: 2, created: srv.clock(), id: srv.nextSessionID.Add(1)}
-	s.active = s.created
+	s.active, s.unknown = s.created, s.created
 	s.authed = srv.config.RequirePass() == ""
 	s.reader.Unauthenticated = !s.authed
 	srv.stats.connections.Add(1)
@@ -137,8 +139,9 @@ func (s *Session) blocked() bool {
 func (s *Session) execute(buf []byte) (consumed int) {
 	c := s.srv.calls.Get().(*Call)
 	c.begin(s)
+	s.active = c.now
 	s.reader.MaxBulk = int(s.srv.config.ProtoMaxBulkLen.Load())
-	hard, _, _ := s.srv.config.OutputLimit()
+	hard := s.srv.hardOutputLimit()
 	for consumed < len(buf) && !s.blocked() {
 		n, ok, err := s.reader.Parse(buf[consumed:])
 		if err != nil {
@@ -241,8 +244,7 @@ func (s *Session) Complete(ticket uint64, reply []byte) {
 	if len(s.queue) == 0 {
 		s.queue = nil
 	}
-	hard, _, _ := s.srv.config.OutputLimit()
-	s.limitOutput(hard)
+	s.limitOutput(s.srv.hardOutputLimit())
 	s.resume()
 	s.loop.Touch(s)
 }
@@ -265,6 +267,7 @@ func (s *Session) Sent(n int) {
 	s.srv.stats.bytesOut.Add(int64(n))
 	s.sent += n
 	if s.sent < len(s.out) {
+		s.active = s.srv.clock()
 		return
 	}
 	s.out, s.sent = s.out[:0], 0
@@ -306,12 +309,24 @@ func (s *Session) pendingBytes() int {
 	return n
 }
 
-// limitOutput closes the connection when more output waits than the hard limit allows; 0 = there is none.
-func (s *Session) limitOutput(hard int64) {
-	if hard <= 0 || s.killed {
+// outputUnlimited stands for no hard limit: more than there can be, and small enough to add to.
+const outputUnlimited = math.MaxInt / 2
+
+// hardOutputLimit is how many bytes may wait to be sent to a client.
+func (srv *Server) hardOutputLimit() int {
+	hard, _, _ := srv.config.OutputLimit()
+	if hard <= 0 || hard > outputUnlimited {
+		return outputUnlimited
+	}
+	return int(hard)
+}
+
+// limitOutput closes the connection when more output waits than the hard limit allows.
+func (s *Session) limitOutput(hard int) {
+	if hard == outputUnlimited || s.killed {
 		return
 	}
-	if size := s.pendingBytes(); int64(size) > hard {
+	if size := s.pendingBytes(); size > hard {
 		s.srv.log.Warn("closing client: output buffer limit reached", "client", s.id, "addr", s.info.Remote, "bytes", size)
 		s.kill()
 	}
@@ -327,10 +342,10 @@ func (s *Session) Tick(time.Time) {
 	switch timeout := time.Duration(config.Timeout.Load()) * time.Second; {
 	case timeout > 0 && now-s.active > timeout && s.barrier == 0:
 		s.kill()
-	case !s.authed && now-s.created > authTimeout:
+	case !s.authed && now-s.unknown > authTimeout:
 		s.kill()
 	}
-	hard, soft, seconds := config.OutputLimit()
+	_, soft, seconds := config.OutputLimit()
 	size := int64(s.pendingBytes())
 	switch {
 	case soft <= 0 || size <= soft:
@@ -340,7 +355,7 @@ func (s *Session) Tick(time.Time) {
 	case now-s.overSoft > time.Duration(seconds)*time.Second:
 		s.kill()
 	}
-	s.limitOutput(hard)
+	s.limitOutput(s.srv.hardOutputLimit())
 	if cap(s.out) > 0 && len(s.out) == 0 && now-s.active > time.Second {
 		s.out = nil
 	}
