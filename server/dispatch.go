@@ -116,15 +116,18 @@ func (s *Session) dispatch(c *Call) {
 
 // awaitCommit holds back what the command just executed has answered until all it saw is committed.
 func (s *Session) awaitCommit(c *Call, start int) {
-	var ticket uint64
-	reply := bytes.Clone(c.W.Buf[start:])
-	committed := c.srv.gate.Await(c.parts, func() {
-		s.loop.Post(func() { s.Complete(ticket, reply) })
-	})
-	if !committed {
-		c.W.Buf = c.W.Buf[:start]
-		ticket = s.pend(c)
+	if s.replies != replyOn {
+		return // there is nothing to hold back
 	}
+	// They are set below, when done may have been called already: what it posts runs later, on this goroutine.
+	var ticket uint64
+	var reply []byte
+	if c.srv.gate.Await(c.parts, func() { s.loop.Post(func() { s.Complete(ticket, reply) }) }) {
+		return
+	}
+	reply = bytes.Clone(c.W.Buf[start:])
+	c.W.Buf = c.W.Buf[:start]
+	ticket = s.pend(c)
 }
 
 // grows tells whether a command may need memory: for EXEC, whether one it would run does.
@@ -175,7 +178,11 @@ func (c *Call) lock() {
 		c.beginAll(now)
 	case ScopeEach:
 		c.Tx.Begin(now)
-		c.addAllPartitions()
+		c.parts = c.parts[:0]
+		// What describes the server, such as INFO, waits for no commit: it is wanted most when commits are stuck.
+		if c.Row.Flags&(ReadOnly|Write) != 0 {
+			c.addAllPartitions()
+		}
 	default:
 		c.parts = c.addPartitions(c.parts[:0], c.Row, c.Args)
 		c.Tx.Begin(now, c.parts...)

@@ -14,9 +14,8 @@ type commandMaker struct {
 	*rand.Rand
 	now func() int64 // ms since 1970
 
-	row    *Row
-	keys   int // that numkeys has announced; 0 = it was not there
-	fields int // likewise
+	row  *Row
+	keys int // that numkeys has announced; 0 = it was not there
 }
 
 const (
@@ -113,8 +112,11 @@ func (m *commandMaker) value(a *argument) string {
 		m.keys = 1 + m.IntN(3)
 		return strconv.Itoa(m.keys)
 	case "value", "element", "pivot", "member":
-		if a.kind == "integer" {
-			break
+		switch {
+		case m.row.Name == "setbit":
+			return m.number(0, 1)
+		case a.kind == "integer":
+			return m.number(-2, 20)
 		}
 		if a.name == "value" || m.chance(10) {
 			return m.text()
@@ -146,7 +148,7 @@ func (m *commandMaker) value(a *argument) string {
 		if strings.Contains(m.row.Name, "lex") {
 			return m.pick("-", "+", "[m1", "(m2", "[m3", "(m")
 		}
-		return m.pick("-inf", "+inf", "(", "") + m.number(0, 20)
+		return m.pick("-inf", "+inf", "("+m.number(0, 10), m.number(0, 20))
 	case "operation":
 		return m.pick("AND", "OR", "XOR", "NOT")
 	case "protover":
@@ -273,13 +275,16 @@ func randomRows() (rows []*Row) {
 // oneIn says how seldom a row is run where that matters: one time in so many of those that it is chosen.
 func oneIn(r *Row) int {
 	switch r.Name {
-	case "flushall", "flushdb", "swapdb":
-		return 6
-	case "select", "reset", "multi", "exec", "discard":
-		return 4
+	case "flushall", "flushdb":
+		return 20
+	case "select", "reset", "multi", "exec", "discard", "swapdb":
+		return 5
 	}
-	if r.Flags&Write == 0 {
-		return 3
+	switch {
+	case r.Flags&Write == 0:
+		return 4
+	case r.Flags&DenyOOM == 0: // most of these delete
+		return 2
 	}
 	return 1
 }

@@ -16,7 +16,7 @@ import (
 
 var (
 	replicaSeed     = flag.Uint64("replica.seed", 1, "of TestReplica's first run")
-	replicaCommands = flag.Int("replica.commands", 15_000, "in each of TestReplica's runs")
+	replicaCommands = flag.Int("replica.commands", 40_000, "in each of TestReplica's runs")
 )
 
 const (
@@ -127,17 +127,17 @@ func (r *replicaRun) play(p *partition.Partition, b partition.Batch) {
 // step does one thing, and compares what it has changed.
 func (r *replicaRun) step() {
 	switch n := r.IntN(1000); {
-	case n < 40:
+	case n < 20:
 		d := time.Duration(r.IntN(4000)) * time.Millisecond
 		time.Sleep(d)
 		r.note("%v pass", d)
-	case n < 50:
+	case n < 30:
 		r.note("active expiry")
 		r.srv.expireDue(time.Second)
-	case n < 53:
+	case n < 33:
 		r.note("eviction")
 		r.srv.store.Evict(partition.AllKeysRandom, 3, r.now())
-	case n < 53+1000/compactEvery:
+	case n < 33+1000/compactEvery:
 		r.note("compaction")
 		r.compact()
 	default:

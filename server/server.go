@@ -36,7 +36,7 @@ type Options struct {
 // Gate tells when a partition's batches are committed: held by every copy that must have them.
 type Gate interface {
 	// Await calls done, on any goroutine, once all batches that the given partitions have sealed so far are committed.
-	// It returns true, and never calls done, where they already are.
+	// It returns true, and never calls done, where they already are. partitions is ascending, and the caller's.
 	Await(partitions []int, done func()) bool
 }
 
