@@ -28,7 +28,7 @@ func (tx *Tx) FlushDB(db int) {
 			continue
 		}
 		p.emitWhole(opFlushDB, db)
-		p.noteWatchedDB(db)
+		p.noteWatchedDB(db, db)
 		p.applyFlushDB(db)
 	}
 	tx.last.key = nil
@@ -59,8 +59,8 @@ func (p *Partition) applyFlushDB(db int) bool {
 // SwapDB exchanges two databases. The transaction must hold all partitions.
 func (tx *Tx) SwapDB(a, b int) {
 	for _, p := range tx.parts {
-		p.noteWatchedDB(a)
-		p.noteWatchedDB(b)
+		p.noteWatchedDB(a, b)
+		p.noteWatchedDB(b, a)
 		p.emitWhole(opSwapDB, a)
 		p.effects = binary.AppendUvarint(p.effects, uint64(b))
 		p.applySwapDB(a, b)

@@ -69,18 +69,29 @@ func (w Watched) unwatchLocked() {
 // UnwatchIn is Unwatch inside a transaction that holds the partition.
 func (tx *Tx) UnwatchIn(w Watched) { w.unwatchLocked() }
 
+// Signal counts as a change of a watched key, without one: for commands that Redis takes for a change even where nothing
+// is different afterwards.
+func (tx *Tx) Signal(key []byte) {
+	p, _ := tx.locate(key)
+	p.noteWatched(tx.DB, key)
+}
+
 func (p *Partition) noteWatched(db int, key []byte) {
 	if w := p.watched[watchKey{db, string(key)}]; w != nil {
 		w.version++
 	}
 }
 
-// noteWatchedDB notes a change of every watched key of a database that is about to be flushed or swapped: those that
-// are there, as in Redis.
-func (p *Partition) noteWatchedDB(db int) {
+// noteWatchedDB notes a change of every watched key of a database that is about to be replaced by another (by itself: to
+// be flushed): those that are there now or will be, as in Redis.
+func (p *Partition) noteWatchedDB(db, by int) {
 	for k, w := range p.watched {
+		if k.db != db {
+			continue
+		}
 		key := []byte(k.key)
-		if k.db == db && p.find(db, p.store.seed.hash(key), key).off != 0 {
+		h := p.store.seed.hash(key)
+		if p.find(db, h, key).off != 0 || p.find(by, h, key).off != 0 {
 			w.version++
 		}
 	}

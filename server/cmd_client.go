@@ -221,7 +221,7 @@ func (c *Call) clientType(name []byte) (normal, ok bool) {
 	case "slave", "replica", "pubsub", "master":
 		return false, true
 	}
-	c.W.Error("ERR Unknown client type '" + string(name) + "'")
+	c.W.Error("ERR Unknown client type '" + untilNUL(name) + "'")
 	return false, false
 }
 
@@ -332,7 +332,7 @@ func (c *Call) killFilter() (f killFilter, ok bool) {
 			f.laddr = string(arg)
 		case "user":
 			if string(arg) != defaultUser {
-				c.W.Error("ERR No such user '" + string(arg) + "'")
+				c.W.Error("ERR No such user '" + untilNUL(arg) + "'")
 				return f, false
 			}
 		case "skipme":

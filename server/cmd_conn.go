@@ -134,7 +134,7 @@ func cmdHello(c *Call) {
 			}
 			i++
 		default:
-			c.W.Error("ERR Syntax error in HELLO option '" + string(c.Args[i]) + "'")
+			c.W.Error("ERR Syntax error in HELLO option '" + untilNUL(c.Args[i]) + "'")
 			return
 		}
 	}

@@ -65,7 +65,7 @@ func expire(c *Call, base, unit int64) {
 		case is(arg, "lt"):
 			cond.lt = true
 		default:
-			c.W.Error("ERR Unsupported option " + string(arg))
+			c.W.Error("ERR Unsupported option " + untilNUL(arg))
 			return
 		}
 	}
@@ -159,5 +159,5 @@ func expiry(c *Call, absolute bool, unit int64) {
 		c.W.Int(ms)
 		return
 	}
-	c.W.Int((ms + unit/2) / unit)
+	c.W.Int(int64((uint64(ms) + uint64(unit)/2) / uint64(unit))) // rounding up may pass the largest int64
 }

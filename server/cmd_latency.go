@@ -106,7 +106,7 @@ func cmdLatencyGraph(c *Call) {
 	name := string(c.Args[2])
 	e := m.events[name]
 	if e == nil {
-		c.W.Error("ERR No samples available for event '" + name + "'")
+		c.W.Error("ERR No samples available for event '" + untilNUL(c.Args[2]) + "'")
 		return
 	}
 	low, high := e.samples[0].ms, e.samples[0].ms

@@ -335,6 +335,9 @@ func cmdLTrim(c *Call) {
 		if count == 0 {
 			from = n
 		}
+		if count == n {
+			c.Tx.Signal(c.Args[1]) // as in Redis, also where nothing goes
+		}
 		c.Tx.ListSplice(c.Args[1], from+count, n-from-count)
 		c.Tx.ListSplice(c.Args[1], 0, from)
 	}
@@ -464,6 +467,11 @@ func moveElement(c *Call, fromLeft, toLeft bool) {
 		index = l.Len() - 1
 	}
 	element := bytes.Clone(l.At(index)) // both lists may be the same
+	if bytes.Equal(from, to) && l.Len() == 1 {
+		c.Tx.ListSplice(from, 0, 1, element) // the list never becomes empty: it keeps its expiry
+		c.W.Bulk(element)
+		return
+	}
 	c.Tx.ListSplice(from, index, 1)
 	target, _, _ := c.Tx.List(to)
 	index = 0

@@ -166,14 +166,14 @@ func (c *Call) weigh(items []sortItem, o sortOptions) bool {
 	return ok
 }
 
-// sortNumber reads a number as C's strtod does where the whole text must be one: leading space is allowed, and no text at
-// all is 0.
+// sortNumber reads a number as C's strtod does where the whole text must be one: the text ends at a NUL byte, leading space
+// is allowed, and no text at all is 0.
 func sortNumber(b []byte) (f float64, ok bool) {
-	b = bytes.TrimLeft(b, " \t\n\v\f\r")
+	b = clip(b, len(b))
 	if len(b) == 0 {
 		return 0, true
 	}
-	return protocol.ParseFloat(b)
+	return protocol.ParseFloat(bytes.TrimLeft(b, " \t\n\v\f\r"))
 }
 
 // compare is Redis's order: equal scores sort by the element.

@@ -166,7 +166,7 @@ type ConfigError struct {
 
 func (e *ConfigError) Error() string {
 	if e.Err == errUnknown {
-		return fmt.Sprintf("ERR Unknown option or number of arguments for CONFIG SET - '%s'", e.Name)
+		return fmt.Sprintf("ERR Unknown option or number of arguments for CONFIG SET - '%s'", untilNUL([]byte(e.Name)))
 	}
 	return fmt.Sprintf("ERR CONFIG SET failed (possibly related to argument '%s') - %v", e.Name, e.Err)
 }

@@ -365,6 +365,9 @@ func wrongArity(row *Row) string {
 	return "ERR wrong number of arguments for '" + row.fullName() + "' command"
 }
 
+// untilNUL is an argument as Redis's errors repeat it: as far as the first NUL byte.
+func untilNUL(b []byte) string { return string(clip(b, len(b))) }
+
 // clip returns b's first n bytes, and none from a NUL byte on.
 func clip(b []byte, n int) []byte {
 	b = b[:min(len(b), n)]

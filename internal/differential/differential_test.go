@@ -14,6 +14,31 @@ import (
 	"github.com/neargrid/neargrid/internal/testredis"
 )
 
+// shortCommands is what every test run does; `make differential` does a million and more.
+const shortCommands = 60_000
+
+// TestDifferential compares random commands on ours and on a real redis-server.
+func TestDifferential(t *testing.T) {
+	o := options{seed: uint64(time.Now().UnixNano()), commands: shortCommands, failures: 3, bound: 80 * time.Second}
+	if raceEnabled || testing.Short() {
+		o.commands /= 6
+	}
+	o.addrB = testredis.Start(t).Addr
+	ours := testredis.StartNeargrid(t)
+	o.addrA = ours.Addr
+	t.Cleanup(testredis.RemoveBinary)
+	var out bytes.Buffer
+	rep, err := run(o, &out)
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, &out, ours.Output())
+	}
+	rep.print(&out, false)
+	if rep.failed() {
+		t.Errorf("%s", &out)
+	}
+	t.Logf("%d commands, seed %d", rep.commands, rep.seed)
+}
+
 // TestRedisAgreesWithItself: what the comparison calls a difference must not be one between two redis-servers.
 func TestRedisAgreesWithItself(t *testing.T) {
 	o := options{seed: uint64(time.Now().UnixNano()), commands: 10_000, failures: 1}

@@ -76,18 +76,19 @@ func (p *pair) transcript(steps []step, diff *difference) string {
 	var b strings.Builder
 	p.reset()
 	for i, s := range steps {
-		b.WriteString(commandLine(s) + "\n")
+		b.WriteString(commandLine(s, ">") + "\n")
 		if i == len(steps)-1 && diff.step.conn == s.conn && slices.Equal(diff.step.args, s.args) {
 			break
 		}
-		if v, err := p.sides[1].conns[s.conn].Call(s.args...); err == nil && !s.retry {
+		if v, err := p.sides[1].conns[s.conn].Call(s.args...); err == nil {
 			b.WriteString(shown(v) + "\n")
-		} else if s.retry {
-			b.WriteString("(integer) 0\n")
+		}
+		if s.expires {
+			b.WriteString(commandLine(step{conn: s.conn, args: []string{"EXISTS", s.args[1]}}, ">>") + "\n(integer) 0\n")
 		}
 	}
 	if len(steps) == 0 || !slices.Equal(diff.step.args, steps[len(steps)-1].args) {
-		b.WriteString(commandLine(diff.step) + "\n")
+		b.WriteString(commandLine(diff.step, ">") + "\n")
 	}
 	if diff.what != "" {
 		fmt.Fprintf(&b, "# %s\n", diff.what)
@@ -108,11 +109,7 @@ func shown(v testredis.Value) string {
 }
 
 // commandLine writes a step as a transcript does. Odd connections speak RESP3 from the start.
-func commandLine(s step) string {
-	mark := ">"
-	if s.retry {
-		mark = ">>"
-	}
+func commandLine(s step, mark string) string {
 	if s.conn == 0 {
 		return mark + " " + testredis.Line(s.args)
 	}

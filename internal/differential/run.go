@@ -31,10 +31,7 @@ func run(o options, out io.Writer) (*report, error) {
 	for _, r := range rows {
 		v.names = append(v.names, r.name)
 	}
-	if v.configs, err = agreedSettings(o.addrA, o.addrB); err == nil {
-		v.mutable, err = mutable(v.configs, o.addrB)
-	}
-	if err != nil {
+	if v.configs, err = agreedSettings(o.addrA, o.addrB); err != nil {
 		return nil, err
 	}
 	rep := &report{seed: o.seed, rows: rows, leftOut: leftOut, stats: map[string]*stat{}, partial: o.only != ""}
@@ -131,7 +128,7 @@ func (p *pair) show(out io.Writer, seed uint64, steps []step, diff *difference) 
 	if smallDiff == nil {
 		fmt.Fprintf(out, "it was not made to show again; the last commands:\n")
 		for _, s := range steps[max(0, len(steps)-20):] {
-			fmt.Fprintln(out, commandLine(s))
+			fmt.Fprintln(out, commandLine(s, ">"))
 		}
 		fmt.Fprintf(out, "# %s\n# the reference:\n%s\n# the server under test:\n%s\n", diff.what, diff.b, diff.a)
 		return diff.row
@@ -172,29 +169,6 @@ func agreedSettings(addrs ...string) ([][2]string, error) {
 		return nil, errors.New("the servers have no setting in common")
 	}
 	return agreed, nil
-}
-
-// mutable keeps the settings that the reference lets itself be told to keep. (Ours takes a constant's own value too.)
-func mutable(configs [][2]string, addr string) ([][2]string, error) {
-	conn, err := testredis.Dial(addr)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	var kept [][2]string
-	for _, c := range configs {
-		v, err := conn.Call("CONFIG", "SET", c[0], c[1])
-		if err != nil {
-			return nil, err
-		}
-		if !v.IsError() {
-			kept = append(kept, c)
-		}
-	}
-	if len(kept) == 0 {
-		return nil, errors.New("the servers have no mutable setting in common")
-	}
-	return kept, nil
 }
 
 // limits tells the settings that runs change by themselves.

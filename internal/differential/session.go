@@ -16,7 +16,7 @@ type story struct {
 const (
 	beginMulti  = 8
 	beginExpiry = 2
-	refill      = 5
+	refill      = 8
 )
 
 func newStory(v *values, rows []*row) *story {
@@ -150,14 +150,13 @@ func (s *story) multi(conn int) step {
 	return step{conn: conn, args: []string{"WATCH", key}}
 }
 
-// expiry makes a key expire at once, and waits until it has on both servers.
+// expiry makes a key expire at once.
 func (s *story) expiry(conn int) step {
 	key := s.key(' ')
-	s.queue = append(s.queue, step{conn: conn, args: []string{"EXISTS", key}, retry: true})
 	if s.chance(30) {
-		return step{conn: conn, args: []string{"SET", key, "v", "PX", "1"}}
+		return step{conn: conn, args: []string{"SET", key, "v", "PX", "1"}, expires: true}
 	}
-	return step{conn: conn, args: []string{"PEXPIRE", key, "1"}}
+	return step{conn: conn, args: []string{"PEXPIRE", key, "1"}, expires: true}
 }
 
 // choose picks a row by weight. Inside MULTI random choices cannot be mirrored, and some commands leave it.

@@ -78,6 +78,9 @@ func shrinkArgs(steps *[]step, try func([]step) bool) {
 		if i >= len(*steps) {
 			continue
 		}
+		if (*steps)[i].expires {
+			continue
+		}
 		for j := len((*steps)[i].args) - 1; j > 0; j-- {
 			candidate := slices.Clone(*steps)
 			candidate[i].args = slices.Delete(slices.Clone(candidate[i].args), j, j+1)

@@ -6,6 +6,12 @@ import "fmt"
 // must not be random.
 var special map[string]func(g *generator)
 
+// harmless are settings that may take any value without getting in a run's way.
+var harmless = []string{
+	"hz", "slowlog-log-slower-than", "slowlog-max-len", "latency-tracking", "lfu-log-factor", "lfu-decay-time", "tcp-keepalive",
+	"maxmemory-samples", "active-expire-effort",
+}
+
 func init() {
 	special = map[string]func(g *generator){
 		"auth": func(g *generator) {
@@ -39,14 +45,13 @@ func init() {
 			}
 		},
 		"config|set": func(g *generator) {
-			c := g.mutable[g.IntN(len(g.mutable))]
 			switch n := g.IntN(10); {
 			case n < 5:
 				g.add("hash-max-listpack-entries", g.pick("8", "2", "128"))
 			case n < 8:
 				g.add("zset-max-listpack-entries", g.pick("8", "2", "128"), "set-max-intset-entries", g.pick("8", "2", "512"))
 			case n < 9:
-				g.add(c[0], c[1])
+				g.add(g.pick(harmless...), g.pick("1", "5", "10", "100", "yes", "no"))
 			default:
 				g.add("hash-max-listpack-entries", g.pick("abc", "-1", "8"), g.pick("bogus", "hash-max-listpack-entries"), "1")
 			}
@@ -72,6 +77,7 @@ func init() {
 		"zrevrangebyscore":        func(g *generator) { g.rangeByScore("+inf", "-inf") },
 		"zcount":                  func(g *generator) { g.scores() },
 		"zremrangebyscore":        func(g *generator) { g.narrow() },
+		"lset":                    func(g *generator) { g.lset() },
 		"object|freq":             func(g *generator) { g.add(g.key(g.kind)) },
 		"bitcount":                func(g *generator) { g.add(g.key('s')); g.bitRange() },
 		"bitpos":                  func(g *generator) { g.add(g.key('s'), g.small(0, 1)); g.bitPosRange() },
@@ -83,6 +89,11 @@ func init() {
 }
 
 func (g *generator) value0() string { return g.pick("x", "", "secret") }
+
+// lset changes lists that are filled again and again: elsewhere it mostly meets no list, or one that is too short.
+func (g *generator) lset() {
+	g.add(g.pick("l:1", "l:2", "l:3", g.key('l')), g.pick("0", "0", "-1", "-1", g.small(-3, 3)), g.member())
+}
 
 func (g *generator) maybe(word string, percent int) {
 	if g.chance(percent) {

@@ -11,7 +11,6 @@ import (
 type values struct {
 	*rand.Rand
 	configs [][2]string // name and value of settings that both servers agree on
-	mutable [][2]string // those of them that can be set
 	names   []string    // of commands, for COMMAND INFO
 }
 
@@ -91,7 +90,7 @@ func (v *values) member() string {
 	case 0, 1, 2, 3:
 		return v.number(0, 6)
 	case 4:
-		return v.pick("", text40, text300, "\x00\xff", "-1", "3.5", "9223372036854775807", "-9223372036854775808", "70000", "-40000")
+		return v.pick("", text40, text300, "\xff\x00", "-1", "3.5", "9223372036854775807", "-9223372036854775808", "70000", "-40000")
 	case 5, 6:
 		return "m" + v.number(0, 20)
 	default:
@@ -135,6 +134,8 @@ func (v *values) small(first, last int) string {
 	}
 }
 
+// float leaves out what overflows or underflows: Redis's SORT looks at errno without clearing it, and then fails for what
+// an earlier command has left there.
 func (v *values) float() string {
 	switch n := v.IntN(100); {
 	case n < 45:
@@ -142,9 +143,9 @@ func (v *values) float() string {
 	case n < 75:
 		return strconv.FormatFloat(float64(v.IntN(4000)-2000)/float64(int(1)<<v.IntN(6)), 'f', -1, 64)
 	case n < 85:
-		return v.pick("0.1", "3.14159265358979", "-0.333333333333333333", "1e10", "1.5e-7", "12345678901234567", "1e17", "-1e21", "5e-324", "1.7976931348623157e308")
+		return v.pick("0.1", "3.14159265358979", "-0.333333333333333333", "1e10", "1.5e-7", "12345678901234567", "1e17", "-1e21", "1.7976931348623157e308")
 	case n < 92:
-		return v.pick("inf", "+inf", "-inf", "Infinity", "-0", "0.0", "1e400", "0x1p4")
+		return v.pick("inf", "+inf", "-inf", "Infinity", "-0", "0.0", "0x1p4")
 	default:
 		return v.pick("nan", "abc", "", " 1", "1 ", "1,5", "--1", "9223372036854775807", "9007199254740993")
 	}
