@@ -122,7 +122,7 @@ func objectIndex(r record) uint32 {
 // object returns the large value that a record of kindObject refers to.
 func (p *Partition) object(r record) object { return p.objects[objectIndex(r)].object }
 
-// putObject makes a key's value a large one. An earlier value is deleted, unless it is this same object.
+// putObject makes a key's value a large one, which must be new. An earlier value is deleted.
 func (p *Partition) putObject(db int, h uint64, key []byte, o object, expireAt int64) {
 	if at := p.find(db, h, key); at.off != 0 {
 		if r := p.dbs[db].record(at.off); r.kind() == kindObject {

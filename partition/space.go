@@ -168,6 +168,7 @@ func (s *Space) mapLocked(count int, state pageMap) uint64 {
 		s.maps[i] = mapping{base: &mem[begin], limit: uint64(len(mem) - begin), owners: new([mappingPages]uint32)}
 		s.mu.pages[i] = state
 	}
+	s.mu.first = min(s.mu.first, at) // where a hole was filled
 	return uint64(at) << mappingBits
 }
 

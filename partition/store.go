@@ -58,6 +58,7 @@ type Store struct {
 	shift  uint
 	group  atomic.Uint64 // the last group id given to a transaction over several partitions
 	reaper chan releaser // large values to be released off the loop
+	stop   chan struct{} // closed by Close
 }
 
 // reaperQueueMax bounds the values waiting to be released; beyond it they are released at once.
@@ -74,6 +75,7 @@ func NewStore(o Options) (*Store, error) {
 	s := &Store{
 		Space: NewSpace(), Limits: o.Limits, seed: o.Seed, sink: o.Sink,
 		shift: slotShift(o.Partitions), reaper: make(chan releaser, reaperQueueMax),
+		stop: make(chan struct{}),
 	}
 	for id := range o.Partitions {
 		s.parts = append(s.parts, &Partition{ID: id, store: s})
@@ -94,13 +96,18 @@ func (s *Store) PartitionOf(key []byte) int { return Slot(key) >> s.shift }
 // Partition returns one by its index.
 func (s *Store) Partition(i int) *Partition { return s.parts[i] }
 
-// Close stops the store's goroutine. The memory stays mapped.
-func (s *Store) Close() { close(s.reaper) }
+// Close stops the store's goroutine. The memory stays mapped: transactions that are still under way may end.
+func (s *Store) Close() { close(s.stop) }
 
 // reap releases large values that were deleted, off the event loops.
 func (s *Store) reap() {
-	for o := range s.reaper {
-		o.release()
+	for {
+		select {
+		case o := <-s.reaper:
+			o.release()
+		case <-s.stop:
+			return
+		}
 	}
 }
 

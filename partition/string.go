@@ -1,9 +1,6 @@
 package partition
 
-import (
-	"encoding/binary"
-	"strconv"
-)
+import "encoding/binary"
 
 const (
 	// embeddedMax is the longest string that Redis embeds in its object.
@@ -24,10 +21,8 @@ const (
 )
 
 func stringEncoding(b []byte) string {
-	if len(b) <= 20 {
-		if n, err := strconv.ParseInt(string(b), 10, 64); err == nil && string(strconv.AppendInt(make([]byte, 0, 20), n, 10)) == string(b) {
-			return "int"
-		}
+	if _, ok := exactInt(b); ok {
+		return "int"
 	}
 	return rawOrEmbedded(len(b))
 }

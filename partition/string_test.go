@@ -201,8 +201,8 @@ func TestMakeRawUnwatched(t *testing.T) {
 	if c.tx.Unchanged(w) {
 		t.Error("the watch has not seen Patch")
 	}
-	c.tx.UnwatchIn(w)
 	c.tx.End()
+	w.Unwatch()
 	c.compare(t, "after MakeRaw and Patch")
 }
 

@@ -94,9 +94,6 @@ func (tx *Tx) Changed() (n int) {
 	return n
 }
 
-// Store is what the transaction runs on.
-func (tx *Tx) Store() *Store { return tx.store }
-
 // Rand is the transaction's source of randomness.
 func (tx *Tx) Rand() *rand.Rand { return tx.rng }
 

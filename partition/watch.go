@@ -55,19 +55,12 @@ func (tx *Tx) Unchanged(w Watched) bool {
 func (w Watched) Unwatch() {
 	w.p.mu.Lock()
 	defer w.p.mu.Unlock()
-	w.unwatchLocked()
-}
-
-func (w Watched) unwatchLocked() {
 	if k := w.p.watched[w.key]; k != nil {
 		if k.refs--; k.refs == 0 {
 			delete(w.p.watched, w.key)
 		}
 	}
 }
-
-// UnwatchIn is Unwatch inside a transaction that holds the partition.
-func (tx *Tx) UnwatchIn(w Watched) { w.unwatchLocked() }
 
 // Signal counts as a change of a watched key, without one: for commands that Redis takes for a change even where nothing
 // is different afterwards.

@@ -72,6 +72,8 @@ type Server struct {
 	stop     chan struct{} // closed by Shutdown
 	stopOnce sync.Once
 	crons    sync.WaitGroup
+
+	nextExpire int // cron's: the partition that active expiry begins with
 }
 
 // serverStats are the counters of INFO that belong to no command.
@@ -258,12 +260,16 @@ const (
 	expirePercentPerEffort = 2
 )
 
-// expireDue runs active expiry over all partitions, for at most a share of a period.
+// expireDue runs active expiry over all partitions, for at most a share of a period. The next turn goes on with the
+// partition after the last one, so that none has to wait for good while others have much to do.
 func (srv *Server) expireDue(period time.Duration) {
 	percent := expirePercent + expirePercentPerEffort*(srv.config.ActiveExpireEffort.Load()-1)
-	end := srv.clock() + period*time.Duration(percent)/100
-	for i := range srv.store.Partitions() {
-		p := srv.store.Partition(i)
+	begin := srv.clock()
+	end := begin + period*time.Duration(percent)/100
+	defer func() { srv.noteLatency(eventExpireCycle, srv.clock()-begin) }()
+	for range srv.store.Partitions() {
+		p := srv.store.Partition(srv.nextExpire)
+		srv.nextExpire = (srv.nextExpire + 1) % srv.store.Partitions()
 		for p.ExpireDue(srv.wallMs(srv.clock())) {
 			if srv.clock() > end {
 				return
