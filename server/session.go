@@ -15,8 +15,10 @@ const (
 	outputPauseBytes = 1 << 20
 	// pendingMax is how many replies may wait at once; past it nothing more is executed.
 	pendingMax = 1024
-	// bufferKeepBytes: buffers that grew beyond are not kept.
+	// bufferKeepBytes: buffers that grew beyond are not kept. What is kept goes when the session has been idle for a second.
 	bufferKeepBytes = 64 << 10
+	// outputKeepBytes is the same for the output: a client that pipelines large replies would have it grow anew each time.
+	outputKeepBytes = 512 << 10
 )
 
 // Session is one connection without its I/O: bytes in, bytes out, completions between. Everything in it belongs to its
@@ -271,7 +273,7 @@ func (s *Session) Sent(n int) {
 		return
 	}
 	s.out, s.sent = s.out[:0], 0
-	if cap(s.out) > bufferKeepBytes {
+	if cap(s.out) > outputKeepBytes {
 		s.out = nil
 	}
 	s.resume()
