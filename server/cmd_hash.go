@@ -343,21 +343,18 @@ func cmdHRandField(c *Call) {
 			c.W.Bulk(value)
 		}
 	}
-	n := int(min(max(count, -count), math.MaxInt32))
-	if count > 0 {
-		n = min(n, h.Len())
-	}
-	header := n
-	if withValues && c.W.Resp != 3 {
-		header *= 2
-	}
-	c.W.Array(header)
-	if count < 0 {
-		for range n {
-			put(h.Random(c.Tx.Rand()))
+	header := func(n int) {
+		if withValues && c.W.Resp != 3 {
+			n *= 2
 		}
+		c.W.Array(n)
+	}
+	if count < 0 {
+		c.draw(-count, header, func() { put(h.Random(c.Tx.Rand())) })
 		return
 	}
+	n := int(min(count, int64(h.Len())))
+	header(n)
 	// n of all, each set of n as likely as any other: in one pass, a field is taken with the chance still needed.
 	left, need := h.Len(), n
 	h.Each(func(field, value []byte) bool {

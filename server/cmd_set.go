@@ -306,7 +306,7 @@ func (c *Call) randomMembers() {
 		c.W.Array(count)
 		s.Sample(c.Tx.Rand(), count, c.W.Bulk)
 	default:
-		c.drawMembers(&s, -n)
+		c.draw(-n, c.W.Array, func() { c.W.Bulk(s.Random(c.Tx.Rand())) })
 	}
 }
 
@@ -316,12 +316,14 @@ const (
 	drawnBytesMin = len("$0\r\n\r\n")
 )
 
-func (c *Call) drawMembers(s *partition.Set, count int64) {
+// draw answers as many elements as the client says: header announces them, one writes a random one. What would be too
+// long a reply is refused.
+func (c *Call) draw(count int64, header func(n int), one func()) {
 	start := len(c.W.Buf)
 	if count <= drawnBytesMax/int64(drawnBytesMin) {
-		c.W.Array(int(count))
+		header(int(count))
 		for ; count > 0 && len(c.W.Buf)-start <= drawnBytesMax; count-- {
-			c.W.Bulk(s.Random(c.Tx.Rand()))
+			one()
 		}
 	}
 	if count > 0 {

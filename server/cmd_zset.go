@@ -375,26 +375,13 @@ func cmdZRandMember(c *Call) {
 	case !found:
 		c.W.Array(0)
 	case count < 0:
-		c.drawScored(z, -count, withScores)
+		c.draw(-count, func(n int) { c.membersHeader(n, withScores) }, func() {
+			member, score := z.Random(c.Tx.Rand())
+			c.member(member, score, withScores)
+		})
 	default:
 		n := int(min(count, int64(z.Len())))
 		c.membersHeader(n, withScores)
 		z.Sample(c.Tx.Rand(), n, func(member []byte, score float64) { c.member(member, score, withScores) })
-	}
-}
-
-// drawScored answers as many members as the client says, each drawn from all; what would be too long a reply is refused.
-func (c *Call) drawScored(z partition.Zset, count int64, withScores bool) {
-	start := len(c.W.Buf)
-	if count <= drawnBytesMax/int64(drawnBytesMin) {
-		c.membersHeader(int(count), withScores)
-		for ; count > 0 && len(c.W.Buf)-start <= drawnBytesMax; count-- {
-			member, score := z.Random(c.Tx.Rand())
-			c.member(member, score, withScores)
-		}
-	}
-	if count > 0 {
-		c.W.Buf = c.W.Buf[:start]
-		c.W.Error(protocol.ErrOutOfRange)
 	}
 }
