@@ -29,8 +29,9 @@ const (
 	bystanderBound = 2 * time.Second  // for a reply to another client meanwhile
 
 	// What may be allocated in all, for every byte sent and received, and for everything else together: connection,
-	// buffers, the other client. A length that is only announced is no byte.
-	allocPerByte = 8
+	// buffers, the other client. A length that is only announced is no byte. The most costly input is a command of a
+	// million short arguments: each has its place noted, and both buffer and notes double several times.
+	allocPerByte = 16
 	allocBase    = 2 << 20
 	// What may be in use afterwards beyond what was before.
 	usedPerByte = 4
