@@ -244,7 +244,7 @@ func cmdClientReply(c *Call) {
 		c.s.replies = replyOff
 	case is(c.Args[2], "skip"):
 		if c.s.replies != replyOff {
-			c.s.replies = replySkip
+			c.s.replies = replySkipNext
 		}
 	default:
 		c.W.Error(protocol.ErrSyntax)

@@ -178,7 +178,11 @@ func (s *Session) command(c *Call, args [][]byte) {
 	c.Args = args
 	mode, before, segments := s.replies, len(c.W.Buf), len(s.queue)
 	s.dispatch(c)
-	if mode == replyOn || mode == replyOff && s.replies == replyOn {
+	if s.replies == replySkipNext {
+		s.replies = replySkip
+		return
+	}
+	if mode == replyOn || s.replies == replyOn { // CLIENT REPLY ON answers also where it would have been skipped
 		return
 	}
 	if len(s.queue) != segments {
@@ -194,9 +198,10 @@ func (s *Session) command(c *Call, args [][]byte) {
 type replyMode uint8
 
 const (
-	replyOn   replyMode = iota
-	replyOff            // no replies until CLIENT REPLY ON
-	replySkip           // none to the next command
+	replyOn       replyMode = iota
+	replyOff                // no replies until CLIENT REPLY ON
+	replySkip               // none to this command
+	replySkipNext           // none to the next one: set by CLIENT REPLY SKIP itself
 )
 
 // out and the queue, as seen by a Call: replies are written into the buffer where the next ready bytes belong.
