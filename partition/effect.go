@@ -176,7 +176,7 @@ func (p *Partition) applyEffect(r *effectReader) error {
 		apply = func() bool { return p.applyZCut(db, h, key, int(rank), int(n)) }
 	case opRestore:
 		expireAt, dump := r.int(), r.bytes()
-		apply = func() bool { return p.applyRestore(db, h, key, dump, expireAt) }
+		apply = func() bool { return validDump(dump) && p.applyRestore(db, h, key, dump, expireAt) }
 	case opSwapDB:
 		other := int(r.uint())
 		apply = func() bool { return p.applySwapDB(db, other) }

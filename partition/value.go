@@ -115,5 +115,27 @@ func (p *Partition) applyRestore(db int, h uint64, key, dump []byte, expireAt in
 	return true
 }
 
+// validDump tells whether a packed value from elsewhere is well-formed and not empty; restorers see to large ones.
+func validDump(dump []byte) bool {
+	if len(dump) == 0 {
+		return false
+	}
+	blob := dump[1:]
+	count, _ := packedCount(blob)
+	switch dump[0] {
+	case kindList:
+		return count > 0 && packedListValid(blob)
+	case kindHash:
+		return count > 0 && packedHashValid(blob)
+	case kindSet:
+		return count > 0 && packedSetValid(blob)
+	case kindIntset:
+		return packedIntsetLen(blob) > 0 && packedIntsetValid(blob)
+	case kindZset:
+		return count > 0 && packedZsetValid(blob)
+	}
+	return true
+}
+
 // restorers make a large value from what its dump wrote; each type's file adds its own.
 var restorers [TypeHash + 1]func(p *Partition, dump []byte) (object, bool)

@@ -181,6 +181,18 @@ func (p *Partition) Digest() (sum uint64) {
 func (p *Partition) CompactAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.compactAllLocked()
+}
+
+// CompactAll does so for every partition.
+func (tx *Tx) CompactAll() {
+	tx.Each(func(p *Partition) bool {
+		p.compactAllLocked()
+		return true
+	})
+}
+
+func (p *Partition) compactAllLocked() {
 	for _, d := range p.dbs {
 		if d != nil {
 			p.touch(d)
@@ -196,10 +208,16 @@ func (p *Partition) CompactAll() {
 	}
 }
 
-// Describe tells how the partition's memory is used, on one line.
-func (p *Partition) Describe() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// Describe tells how the memory of each partition is used, a line for each.
+func (tx *Tx) Describe() (lines []string) {
+	tx.Each(func(p *Partition) bool {
+		lines = append(lines, p.describeLocked())
+		return true
+	})
+	return lines
+}
+
+func (p *Partition) describeLocked() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "partition %d: seq %d, %d large values", p.ID, p.seq, len(p.objects)-len(p.spare))
 	for db, d := range p.dbs {

@@ -92,9 +92,7 @@ func cmdDebug(c *Call) {
 	case len(c.Args) == 2 && is(c.Args[1], "jmap"):
 		c.debugMap()
 	case len(c.Args) == 2 && is(c.Args[1], "compact"):
-		for i := range c.srv.store.Partitions() {
-			c.srv.store.Partition(i).CompactAll()
-		}
+		c.Tx.CompactAll()
 		c.W.OK()
 	default:
 		c.W.Error("ERR unknown subcommand or wrong number of arguments for '" + string(clip(c.Args[1], 128)) + "'. Try DEBUG HELP.")
@@ -118,9 +116,9 @@ func (c *Call) debugObject() {
 
 // debugMap describes how the memory of each partition is used.
 func (c *Call) debugMap() {
-	n := c.srv.store.Partitions()
-	c.W.Array(n)
-	for i := range n {
-		c.W.BulkString(c.srv.store.Partition(i).Describe())
+	lines := c.Tx.Describe()
+	c.W.Array(len(lines))
+	for _, line := range lines {
+		c.W.BulkString(line)
 	}
 }
