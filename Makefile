@@ -32,9 +32,9 @@ lint: ## gofmt, go vet, staticcheck
 	$(GO) run $(STATICCHECK) ./...
 
 .PHONY: race
-race: ## run all tests under the race detector (needs a C compiler; fetches gcc where it can)
+race: ## run all tests under the race detector, with our own checks on (needs a C compiler; fetches gcc where it can)
 	@scripts/need gcc
-	@if command -v gcc >/dev/null; then set -x; CGO_ENABLED=1 $(GO) test -race ./...; fi
+	@if command -v gcc >/dev/null; then set -x; CGO_ENABLED=1 $(GO) test -race -tags invariants ./...; fi
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)

@@ -41,6 +41,7 @@ func (p *Partition) applyExpireAt(db int, h uint64, key []byte, expireAt int64) 
 func (p *Partition) expire(db int, at entry, key []byte) {
 	p.emit(opDel, db, key)
 	p.remove(db, at)
+	p.lapsed++
 	p.stats.Expired++
 }
 

@@ -36,6 +36,9 @@ func (tx *Tx) FlushDB(db int) {
 
 // emitWhole begins an effect that concerns the partition, not one key.
 func (p *Partition) emitWhole(op byte, db int) {
+	if invariants {
+		p.checkHeld()
+	}
 	p.changed++
 	p.effects = append(p.effects, op, byte(db), 0)
 }

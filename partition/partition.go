@@ -17,6 +17,7 @@ type Partition struct {
 	seq     uint64  // of the last sealed batch
 	effects []byte  // of the batch being built
 	changed int     // effects in the batch being built
+	lapsed  int     // of these, deletions of expired keys
 	touched []*dict // may have something to compact
 	watched map[watchKey]*watch
 	stats   Stats
@@ -175,7 +176,7 @@ func (p *Partition) seal(now int64, group uint64, groupSize int) {
 	if cap(p.effects) > effectsKeepBytes {
 		p.effects = nil
 	}
-	p.effects, p.changed = p.effects[:0], 0
+	p.effects, p.changed, p.lapsed = p.effects[:0], 0, 0
 }
 
 // effectsKeepBytes: a batch buffer that grew beyond is not kept.

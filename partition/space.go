@@ -177,6 +177,12 @@ func (s *Space) Free(off uint64, n int) {
 	pages := pagesFor(n)
 	s.used.Add(-int64(pages) << pageBits)
 	i, at := int(off>>mappingBits), int(off&(mappingBytes-1))>>pageBits
+	if invariants {
+		freed := s.Bytes(off, n)
+		for i := range freed {
+			freed[i] = freedByte
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := &s.mu.pages[i]

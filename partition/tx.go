@@ -43,6 +43,9 @@ func NewTx(store *Store) *Tx {
 
 // Begin locks the partitions given by index: ascending, each once. now is in ms since 1970.
 func (tx *Tx) Begin(now int64, partitions ...int) {
+	if invariants {
+		checkOrder(partitions)
+	}
 	tx.Now = now
 	tx.parts = tx.parts[:0]
 	for _, i := range partitions {
@@ -86,10 +89,10 @@ func (tx *Tx) End() {
 	tx.parts = tx.parts[:0]
 }
 
-// Changed is the number of effects emitted so far.
+// Changed is the number of effects emitted so far, deletions of expired keys not counted.
 func (tx *Tx) Changed() (n int) {
 	for _, p := range tx.parts {
-		n += p.changed
+		n += p.changed - p.lapsed
 	}
 	return n
 }
@@ -101,6 +104,9 @@ func (tx *Tx) Rand() *rand.Rand { return tx.rng }
 func (tx *Tx) locate(key []byte) (*Partition, uint64) {
 	l := &tx.last
 	if k := unsafe.SliceData(key); k == l.key && len(key) == l.len && k != nil {
+		if invariants {
+			tx.checkLocated(l.p, l.h, key)
+		}
 		return l.p, l.h
 	}
 	l.key, l.len = unsafe.SliceData(key), len(key)
@@ -110,6 +116,9 @@ func (tx *Tx) locate(key []byte) (*Partition, uint64) {
 		l.p = tx.parts[0]
 	default:
 		l.p = tx.store.parts[tx.store.PartitionOf(key)]
+	}
+	if invariants {
+		tx.checkLocated(l.p, l.h, key)
 	}
 	return l.p, l.h
 }
@@ -141,6 +150,9 @@ func (tx *Tx) on(p *Partition, f func(p *Partition) bool) bool {
 		if held == p {
 			return f(p)
 		}
+	}
+	if invariants {
+		tx.checkAlone(p)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -197,6 +209,9 @@ func (p *Partition) emit(op byte, db int, key []byte) {
 
 // emitUnwatched is emit for what WATCH shall not see.
 func (p *Partition) emitUnwatched(op byte, db int, key []byte) {
+	if invariants {
+		p.checkHeld()
+	}
 	p.changed++
 	p.effects = append(p.effects, op, byte(db))
 	p.effects = appendBytes(p.effects, key)

@@ -165,9 +165,23 @@ func (c *Call) call() {
 	}
 	c.Tx.DB, c.Tx.CountHits = c.s.db, c.Row.Flags&ReadOnly != 0
 	c.lock()
-	c.Row.Run(c)
+	c.run()
 	c.Tx.End()
 	c.account(c.Row, start)
+}
+
+// run runs the handler.
+func (c *Call) run() {
+	if !invariants {
+		c.Row.Run(c)
+		return
+	}
+	start, changed := len(c.W.Buf), c.Tx.Changed()
+	row := c.Row
+	row.Run(c)
+	if row.Name != "exec" { // it ends its own transaction, and runs the commands of the MULTI here too
+		c.checkRun(c.W.Buf[start:], c.Tx.Changed()-changed)
+	}
 }
 
 // lock begins the transaction on the partitions of the command's keys.

@@ -169,7 +169,7 @@ func cmdExec(c *Call) {
 		c.Row, c.Args = q.row, q.args
 		c.Tx.DB, c.Tx.CountHits = c.s.db, q.row.Flags&ReadOnly != 0
 		start := len(c.W.Buf)
-		q.row.Run(c)
+		c.run()
 		c.account(q.row, start)
 		c.W.Buf = c.W.Buf[:min(len(c.W.Buf), begin+hard+1)] // a client over the limit is closed: it needs no more
 	}

@@ -1,0 +1,6 @@
+//go:build invariants
+
+package server
+
+// invariants switches on checks that cost too much to be always on: go test -tags invariants.
+const invariants = true
