@@ -57,5 +57,7 @@
 //	watch.go       WATCH
 //	walk.go        SCAN's cursors, digests, compaction to the end
 //
+//	invariants.go  checks under the build tag invariants, which invariants_on.go and invariants_off.go tell
+//
 // docs/ARCHITECTURE.md has the layouts, every effect with its encoding, and the reasons.
 package partition

@@ -47,6 +47,7 @@
 //	goroutine.go    the goroutine driver; goroutine_conn.go a connection; driver_other.go chooses it
 //	mailbox.go      functions posted to a loop
 //	system_unix.go  what the system knows of this process; version.go what we say we are
+//	invariants.go   checks under the build tag invariants, which invariants_on.go and invariants_off.go tell
 //
 // testdata holds transcripts that must run the same here and on redis-server, and the lists of what is absent.
 package server
