@@ -1,6 +1,9 @@
 package main
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // story decides what happens next on each connection: single commands, MULTI blocks, keys that expire.
 type story struct {
@@ -10,6 +13,7 @@ type story struct {
 	inTx   [connections]int // commands still to come in this connection's MULTI; 0: not in one
 	queue  []step           // steps that must come next, in order
 	byName map[string]*row
+	unseen []*row // not chosen yet: they get a turn before long, however small their weight
 }
 
 // Chances in 1,000 that a step begins something longer.
@@ -17,6 +21,7 @@ const (
 	beginMulti  = 8
 	beginExpiry = 2
 	refill      = 8
+	unseenTurn  = 50
 )
 
 func newStory(v *values, rows []*row) *story {
@@ -25,6 +30,7 @@ func newStory(v *values, rows []*row) *story {
 		s.total += weight(r)
 		s.byName[r.name] = r
 	}
+	s.unseen = append(s.unseen, rows...)
 	return s
 }
 
@@ -162,14 +168,25 @@ func (s *story) expiry(conn int) step {
 // choose picks a row by weight. Inside MULTI random choices cannot be mirrored, and some commands leave it.
 func (s *story) choose(inTx bool) *row {
 	for {
-		n := s.IntN(s.total)
-		for _, r := range s.rows {
-			if n -= weight(r); n < 0 {
-				if inTx && (classes[r.name] == popping || r.group == "transactions" || r.name == "reset" || r.name == "hello") {
-					break
-				}
-				return r
-			}
+		r := s.weighted()
+		if n := len(s.unseen); n > 0 && s.chance(unseenTurn) {
+			r = s.unseen[s.IntN(n)]
+		}
+		if inTx && (classes[r.name] == popping || r.group == "transactions" || r.name == "reset" || r.name == "hello") {
+			continue
+		}
+		s.unseen = slices.DeleteFunc(s.unseen, func(u *row) bool { return u == r })
+		return r
+	}
+}
+
+// weighted picks a row by weight.
+func (s *story) weighted() *row {
+	n := s.IntN(s.total)
+	for _, r := range s.rows {
+		if n -= weight(r); n < 0 {
+			return r
 		}
 	}
+	panic("differential: the rows weigh less than their total")
 }
