@@ -108,10 +108,14 @@ func (r *effectReader) many(per int) [][]byte {
 	return r.items
 }
 
-// Apply plays a batch from another copy of this partition.
+// Apply plays a batch from another copy of this partition. After an error, which is an ErrBatch, the effects before the
+// one that failed have been played: such a copy is of no more use.
 func (p *Partition) Apply(b Batch) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if b.Partition != p.ID {
+		return fmt.Errorf("%w: of partition %d, for partition %d", ErrBatch, b.Partition, p.ID)
+	}
 	if b.Seq != p.seq+1 {
 		return fmt.Errorf("%w: sequence %d after %d", ErrBatch, b.Seq, p.seq)
 	}
@@ -158,7 +162,13 @@ func (p *Partition) applyEffect(r *effectReader) error {
 		apply = func() bool { _, ok := p.applySRem(db, h, key, members); return ok }
 	case opHSet:
 		pairs := r.many(2)
-		apply = func() bool { _, ok := p.applyHSet(db, h, key, pairs); return ok && len(pairs) > 0 }
+		apply = func() bool {
+			if len(pairs) == 0 {
+				return false
+			}
+			_, ok := p.applyHSet(db, h, key, pairs)
+			return ok
+		}
 	case opHDel:
 		fields := r.many(1)
 		apply = func() bool { _, ok := p.applyHDel(db, h, key, fields); return ok }
