@@ -152,6 +152,10 @@ func cmdClientList(c *Call) {
 	}
 	lines := make(chan string, len(sessions))
 	for _, s := range sessions {
+		if s == c.s && !c.offLoop { // inside EXEC on the loop, which cannot answer before EXEC is done
+			lines <- s.describe()
+			continue
+		}
 		s.loop.Post(func() { lines <- s.describe() })
 	}
 	timeout := time.NewTimer(describeTimeout)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 // slowGate is a Gate whose batches are committed when the test says so, partition by partition.
 type slowGate struct {
+	mu                sync.Mutex     // Await is called off the loop too
 	sealed, committed map[int]uint64 // by partition: the last batch
 	waiting           []waiter
 }
@@ -29,9 +31,15 @@ func newSlowGate() *slowGate {
 	return &slowGate{sealed: map[int]uint64{}, committed: map[int]uint64{}}
 }
 
-func (g *slowGate) sink(p *partition.Partition, b partition.Batch) { g.sealed[p.ID] = b.Seq }
+func (g *slowGate) sink(p *partition.Partition, b partition.Batch) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sealed[p.ID] = b.Seq
+}
 
 func (g *slowGate) Await(partitions []int, done func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	need := map[int]uint64{}
 	for _, p := range partitions {
 		need[p] = g.sealed[p]
@@ -54,6 +62,8 @@ func (g *slowGate) reached(need map[int]uint64) bool {
 
 // commit commits what a partition has sealed, and tells those who waited for it, each on a goroutine of its own.
 func (g *slowGate) commit(p int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.committed[p] = g.sealed[p]
 	g.waiting = slices.DeleteFunc(g.waiting, func(w waiter) bool {
 		if !g.reached(w.need) {

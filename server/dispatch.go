@@ -30,6 +30,8 @@ type Call struct {
 
 	writer protocol.Writer
 	tally  tally
+	// offLoop: the command runs on a goroutine of its own; it must not look into its session.
+	offLoop bool
 	// The last command's name as it was written, and its row: commands of one kind often follow each other.
 	lastName [commandNameMax]byte
 	lastLen  int
@@ -103,7 +105,7 @@ func (s *Session) dispatch(c *Call) {
 	switch {
 	case s.multi != nil && !row.runsInMulti():
 		s.enqueue(c)
-	case row.OffLoop || s.multi != nil && s.multi.offLoop && row.Name == "exec":
+	case row.OffLoop || s.multi != nil && s.multi.offLoop() && row.Name == "exec":
 		s.runOffLoop(c)
 	default:
 		start := len(c.W.Buf)
@@ -312,12 +314,12 @@ func (s *Session) runOffLoop(c *Call) {
 		oc := s.srv.calls.Get().(*Call)
 		oc.s, oc.now, oc.Row, oc.Args = s, now, row, args
 		oc.W.Buf, oc.W.Resp = nil, resp
-		oc.multi, oc.watching = multi, watching
+		oc.multi, oc.watching, oc.offLoop = multi, watching, true
 		oc.call()
 		oc.tally.flush()
 		reply, parts := oc.W.Buf, slices.Clone(oc.parts)
 		oc.W.Buf, oc.s, oc.Args, oc.Row = nil, nil, nil, nil
-		oc.multi, oc.watching = nil, nil
+		oc.multi, oc.watching, oc.offLoop = nil, nil, false
 		s.srv.calls.Put(oc)
 		if silent {
 			reply = nil

@@ -115,3 +115,9 @@ func (c *client) do(args ...string) []byte {
 	}
 	return c.out
 }
+
+// noLoop is the loop of a session that nothing is posted to.
+type noLoop struct{ t *testing.T }
+
+func (l noLoop) Post(func())     { l.t.Error("something was posted to the loop") }
+func (l noLoop) Touch(sessionIO) {}

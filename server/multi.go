@@ -9,10 +9,11 @@ import (
 
 // transaction is a MULTI under construction.
 type transaction struct {
-	queue   []queued
-	bytes   int  // that the queue takes
-	broken  bool // a command was refused: EXEC answers EXECABORT
-	offLoop bool // a queued command may take long
+	queue     []queued
+	bytes     int  // that the queue takes
+	broken    bool // a command was refused: EXEC answers EXECABORT
+	slow      bool // a queued command may take long
+	ofSession bool // a queued command concerns the session itself
 }
 
 type queued struct {
@@ -48,7 +49,21 @@ func (t *transaction) add(c *Call) {
 		t.bytes += len(a)
 	}
 	t.queue = append(t.queue, queued{c.Row, args})
-	t.offLoop = t.offLoop || c.Row.OffLoop
+	t.slow = t.slow || c.Row.OffLoop
+	t.ofSession = t.ofSession || c.Row.ofSession()
+}
+
+// offLoop tells whether EXEC runs off the loop: where it may take long, unless it concerns the session, which only its
+// loop may look into.
+func (t *transaction) offLoop() bool { return t.slow && !t.ofSession }
+
+// ofSession: the command reads or changes what its session is: name, database, protocol.
+func (r *Row) ofSession() bool {
+	switch r.fullName() {
+	case "ping", "echo", "client|list", "client|help":
+		return false
+	}
+	return r.Group == "connection"
 }
 
 // runsInMulti: executed at once inside MULTI, not queued.
