@@ -48,6 +48,10 @@ cross: ## build for each system and processor we support, and compile the tests 
 	done
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
 
+.PHONY: mutants
+mutants: ## plant bugs, one at a time, and fail where the tests that should notice do not
+	$(GO) run ./internal/mutants
+
 .PHONY: differential
 differential: ## compare replies to COMMANDS (1000000) random commands with redis-server's
 	@scripts/need redis-server

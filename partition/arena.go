@@ -126,6 +126,26 @@ func (a *arena) compact(budget int, move func(off uint64, r record)) bool {
 	return true
 }
 
+// compactAll moves every record out of its chunk, however little is dead there; but not those with a chunk to themselves.
+func (a *arena) compactAll(move func(off uint64, r record)) {
+	const budget = 1 << 20
+	for a.compact(budget, move) {
+	}
+	if a.open >= 0 && a.chunks[a.open].live == 0 {
+		a.empty = append(a.empty, uint32(a.open))
+	}
+	a.open, a.idle = -1, 0
+	for id := range len(a.chunks) { // not those that are made meanwhile
+		c := &a.chunks[id]
+		if c.live == 0 || id == a.open || c.fill >= ownChunkBytes && c.live == c.fill {
+			continue
+		}
+		a.victim, a.at = id, 0
+		for a.compact(budget, move) {
+		}
+	}
+}
+
 func (a *arena) chooseVictim() bool {
 	dead := a.total - a.idle - a.live
 	if dead <= chunkMinBytes || dead*deadShare < a.total {

@@ -177,7 +177,7 @@ func (p *Partition) Digest() (sum uint64) {
 	return sum
 }
 
-// CompactAll runs compaction to its end: for tests and for memory that an operator wants back at once.
+// CompactAll moves all records together: for tests, and for memory that an operator wants back at once.
 func (p *Partition) CompactAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -201,6 +201,11 @@ func (p *Partition) compactAllLocked() {
 	for _, o := range p.objects {
 		if o.object != nil && o.index() != nil {
 			p.touch(o.index())
+		}
+	}
+	for _, d := range p.touched {
+		if !d.dropped {
+			d.arena.compactAll(d.move)
 		}
 	}
 	for len(p.touched) > 0 {
