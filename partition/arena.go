@@ -5,7 +5,8 @@ const (
 	chunkMaxBytes = 64 << 10
 	// ownChunkBytes: a record at least this long has a chunk to itself, of just the pages it needs.
 	ownChunkBytes = 16 << 10
-	// deadShare: compaction runs while more than one in so many bytes of the filled chunks is dead.
+	// deadShare: compaction runs while at least one in so many bytes of the chunks is of a dead record. What is left at
+	// the ends of chunks does not count: moving records of 3 KiB from one chunk of 4 KiB to another would never end.
 	deadShare = 8
 )
 
@@ -21,6 +22,7 @@ type arena struct {
 	open   int      // the chunk being filled; -1 = none
 	total  int      // bytes of all chunks
 	live   int      // bytes of all live records
+	dead   int      // bytes of all dead records
 	idle   int      // bytes of the open chunk not yet handed out
 	victim int      // the chunk being emptied; -1 = none
 	at     int      // where the emptying has come to
@@ -86,7 +88,7 @@ func (a *arena) free(off uint64, n int) {
 	c := &a.chunks[id]
 	c.live -= n
 	a.live -= n
-	a.space.dead.Add(int64(n))
+	a.noteDead(n)
 	if c.live == 0 && id != a.open && id != a.victim {
 		a.empty = append(a.empty, uint32(id))
 	}
@@ -114,7 +116,7 @@ func (a *arena) compact(budget int, move func(off uint64, r record)) bool {
 			v = &a.chunks[a.victim] // move allocates, the slice may have grown
 			v.live -= n
 			a.live -= n
-			a.space.dead.Add(int64(n))
+			a.noteDead(n)
 			budget -= n
 		}
 		if v.live == 0 {
@@ -147,18 +149,16 @@ func (a *arena) compactAll(move func(off uint64, r record)) {
 }
 
 func (a *arena) chooseVictim() bool {
-	dead := a.total - a.idle - a.live
-	if dead <= chunkMinBytes || dead*deadShare < a.total {
+	if a.dead <= chunkMinBytes || a.dead*deadShare < a.total {
 		return false
 	}
 	best, bestDead := -1, 0
 	for i := range a.chunks {
 		c := &a.chunks[i]
-		if c.size == 0 || i == a.open || c.fill >= ownChunkBytes && c.live == c.fill {
+		if c.size == 0 || i == a.open {
 			continue
 		}
-		// The share that is dead, in 1/1024; the unused tail of a full chunk counts as dead.
-		if d := (c.size - c.live) * 1024 / c.size; d > bestDead {
+		if d := (c.fill - c.live) * 1024 / c.size; d > bestDead { // the share that is dead, in 1/1024
 			best, bestDead = i, d
 		}
 	}
@@ -179,10 +179,16 @@ func (a *arena) dropEmpty() {
 func (a *arena) drop(id int) {
 	c := &a.chunks[id]
 	a.space.Free(c.off, c.size)
-	a.space.dead.Add(-int64(c.fill - c.live))
+	a.noteDead(c.live - c.fill)
 	a.total -= c.size
 	*c = chunk{}
 	a.spare = append(a.spare, uint32(id))
+}
+
+// noteDead counts n more bytes of dead records; n < 0: less.
+func (a *arena) noteDead(n int) {
+	a.dead += n
+	a.space.dead.Add(int64(n))
 }
 
 // release frees everything.

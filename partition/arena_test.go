@@ -43,3 +43,33 @@ func TestChunksAreFreedOnce(t *testing.T) {
 		}
 	}
 }
+
+// Compaction ends where nothing is gained by it: records that fill a chunk badly fill the next one no better.
+func TestCompactionEnds(t *testing.T) {
+	for _, valueBytes := range []int{100, 3000, 6000, 9000, 11_000, 13_300, 16_500, 40_000} {
+		for _, count := range []int{1, 3, 10, 300} {
+			d := newDict(NewSpace(), Seed{1, 2})
+			for i := range 2 * count {
+				key := fmt.Append(nil, i)
+				h := d.hash(key)
+				d.put(d.find(h, key), h, key, kindString, 0, valueBytes, 0)
+			}
+			for i := range count { // every second one goes
+				key := fmt.Append(nil, 2*i)
+				d.remove(d.find(d.hash(key), key))
+			}
+			turns := 0
+			for d.compact(compactFloorBytes) && turns < 10_000 {
+				turns++
+			}
+			if turns == 10_000 {
+				t.Errorf("%d of %d records of %d bytes removed: compaction goes on after %d turns (%d bytes in chunks, %d live)",
+					count, 2*count, valueBytes, turns, d.arena.total, d.arena.live)
+			}
+			d.release()
+			if dead := d.space.dead.Load(); dead != 0 {
+				t.Errorf("%d bytes are dead in a space without records", dead)
+			}
+		}
+	}
+}
