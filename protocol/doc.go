@@ -23,6 +23,7 @@
 //	number.go      integers and doubles, as Redis reads and prints them
 //	longdouble.go  the 80-bit floats of INCRBYFLOAT
 //	glob.go        the patterns of KEYS, SCAN and CONFIG GET
+//	frame.go       frames between nodes: length, type, checksum
 //	error.go       protocol errors, and the wording of common error replies
 //
 // The reference throughout is redis-server 7.0.15, oddities included: clients and their tests know them.
