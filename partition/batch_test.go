@@ -236,7 +236,7 @@ func FuzzBatch(f *testing.F) {
 		p.now = 1
 		r := &effectReader{b: data}
 		for len(r.b) > 0 && !patchesFar(r.b) {
-			if err := p.applyEffect(r); err != nil {
+			if err := p.applyEffect(r, BoundEnd); err != nil {
 				if !errors.Is(err, ErrBatch) {
 					t.Fatal(err)
 				}

@@ -31,6 +31,7 @@
 //	store.go       Store, its options, limits and statistics
 //	slot.go        key -> slot -> partition
 //	tx.go          Begin, End, look-ups, emit
+//	prefetch.go    keys seen coming in a pipeline; prefetch_*.go, prefetch_*.s a processor's instruction for it
 //	partition.go   Partition: put, remove, large values; seal
 //	effect.go      the effects, and Apply
 //	batch.go       a batch as bytes
@@ -56,6 +57,8 @@
 //	access.go      when and how often a record was used; evict.go eviction by that
 //	watch.go       WATCH
 //	walk.go        SCAN's cursors, digests, compaction to the end
+//	transfer.go    a copy is filled: chunks of a walk, and the batches behind it
+//	seen.go        which batch a reply has to wait for
 //
 //	invariants.go  checks under the build tag invariants, which invariants_on.go and invariants_off.go tell
 //

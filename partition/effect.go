@@ -110,7 +110,12 @@ func (r *effectReader) many(per int) [][]byte {
 
 // Apply plays a batch from another copy of this partition. After an error, which is an ErrBatch, the effects before the
 // one that failed have been played: such a copy is of no more use.
-func (p *Partition) Apply(b Batch) error {
+func (p *Partition) Apply(b Batch) error { return p.ApplyBehind(b, BoundEnd) }
+
+// ApplyBehind is Apply for a copy that is being filled (R19): effects on keys that the walk has not passed, those at bound
+// or ahead of it, are passed over, since the walk will bring these keys as they are by then. An effect on a whole database
+// is an ErrRestartWalk.
+func (p *Partition) ApplyBehind(b Batch, bound Bound) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if b.Partition != p.ID {
@@ -122,19 +127,19 @@ func (p *Partition) Apply(b Batch) error {
 	p.now = b.TimeMs
 	r := &effectReader{b: b.Effects}
 	for range b.Count {
-		if err := p.applyEffect(r); err != nil {
+		if err := p.applyEffect(r, bound); err != nil {
 			return err
 		}
 	}
 	if len(r.b) > 0 {
 		return fmt.Errorf("%w: %d bytes after the last effect", ErrBatch, len(r.b))
 	}
-	p.seq = b.Seq
+	p.seq, p.logMs = b.Seq, max(p.logMs, b.TimeMs)
 	p.tidy(compactFloorBytes + 2*len(b.Effects))
 	return nil
 }
 
-func (p *Partition) applyEffect(r *effectReader) error {
+func (p *Partition) applyEffect(r *effectReader, bound Bound) error {
 	op, db, key := r.byte(), int(r.byte()), r.bytes()
 	if r.bad || db >= Databases {
 		return fmt.Errorf("%w: effect without code, database or key", ErrBatch)
@@ -197,6 +202,13 @@ func (p *Partition) applyEffect(r *effectReader) error {
 	}
 	if r.bad {
 		return fmt.Errorf("%w: effect %d on %q is cut short", ErrBatch, op, key)
+	}
+	switch {
+	case bound == BoundEnd: // the copy is whole
+	case op == opSwapDB, op == opFlushDB:
+		return ErrRestartWalk
+	case !bound.passed(h):
+		return nil
 	}
 	if !apply() {
 		return fmt.Errorf("%w: effect %d does not fit the key %q", ErrBatch, op, key)

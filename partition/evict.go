@@ -60,12 +60,14 @@ func (s *Store) Evict(policy Policy, samples int, now int64) bool {
 	p := best.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now = max(now, p.logMs)
 	p.now = now
 	h := s.seed.hash(best.key)
 	at := p.find(best.db, h, best.key)
-	if at.off == 0 {
-		return true // somebody else has deleted it: that is as good
+	if at.off == 0 || p.passive {
+		return true // somebody else has deleted it, or is to from now on: that is as good
 	}
+	p.looked |= bucketBit(h)
 	p.emit(opDel, best.db, best.key)
 	p.remove(best.db, at)
 	p.stats.Evicted++
@@ -73,10 +75,14 @@ func (s *Store) Evict(policy Policy, samples int, now int64) bool {
 	return true
 }
 
-// sample looks at some keys of a partition and keeps the worst so far in best.
+// sample looks at some keys of a partition and keeps the worst so far in best. A partition that is not active has none to
+// evict (R17).
 func (p *Partition) sample(policy Policy, samples int, now int64, best *victim) (found bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.passive {
+		return false
+	}
 	for db, d := range p.dbs {
 		if d == nil || d.count == 0 || policy.volatile() && d.expiring == 0 {
 			continue

@@ -37,8 +37,12 @@ func (p *Partition) applyExpireAt(db int, h uint64, key []byte, expireAt int64) 
 	return true
 }
 
-// expire deletes a key whose time has come.
+// expire deletes a key whose time has come, where the partition is active: only the primary expires, and the others learn
+// of it as of any other deletion (R17).
 func (p *Partition) expire(db int, at entry, key []byte) {
+	if p.passive {
+		return
+	}
 	p.emit(opDel, db, key)
 	p.remove(db, at)
 	p.lapsed++
@@ -49,13 +53,14 @@ func (p *Partition) expire(db int, at entry, key []byte) {
 const expireSlotsMax = 4096
 
 // ExpireDue deletes keys whose expiry has passed, in the segments of the index that say they have some, and does some
-// tidying. It reports whether there is more to do at once.
+// tidying; only the latter where the partition is not active (R17). It reports whether there is more to do at once.
 func (p *Partition) ExpireDue(now int64) (more bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now = max(now, p.logMs)
 	looked := 0
 	for db, d := range p.dbs {
-		if d == nil || d.expiring == 0 {
+		if d == nil || d.expiring == 0 || p.passive {
 			continue
 		}
 		for id := 0; id < len(d.segments); id++ {
@@ -95,7 +100,9 @@ func (p *Partition) expireSegment(db int, d *dict, id int, now int64) {
 	}
 	for _, off := range due[:n] {
 		key := d.record(off).key()
-		p.expire(db, d.find(d.hash(key), key), key)
+		h := d.hash(key)
+		p.looked |= bucketBit(h)
+		p.expire(db, d.find(h, key), key)
 	}
 	d.segments[id].minExpire = earliest
 }

@@ -19,6 +19,18 @@ func (p *Partition) checkHeld() {
 	}
 }
 
+// checkChange: only an active partition makes effects (R17), and of keys whose bucket is noted, as replies wait by that
+// (R12). h is the key's hash.
+func (p *Partition) checkChange(h uint64) {
+	p.checkHeld()
+	if p.passive {
+		panic(fmt.Sprintf("partition %d changes without being active", p.ID))
+	}
+	if p.looked&bucketBit(h) == 0 {
+		panic(fmt.Sprintf("partition %d changes a key that was not noted", p.ID))
+	}
+}
+
 // checkLocated: the partition that the transaction holds is the key's, and the hash is, wherever they came from. A row
 // whose key positions are wrong ends here.
 func (tx *Tx) checkLocated(p *Partition, h uint64, key []byte) {

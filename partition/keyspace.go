@@ -24,6 +24,7 @@ func (p *Partition) applyDel(db int, h uint64, key []byte) bool {
 // FlushDB empties a database of every partition the transaction holds. It must hold all.
 func (tx *Tx) FlushDB(db int) {
 	for _, p := range tx.parts {
+		p.looked = allBuckets // where it is empty already, too: that must be committed before a reply says so
 		if p.dbs[db] == nil || p.dbs[db].count == 0 {
 			continue
 		}
@@ -36,8 +37,9 @@ func (tx *Tx) FlushDB(db int) {
 
 // emitWhole begins an effect that concerns the partition, not one key.
 func (p *Partition) emitWhole(op byte, db int) {
+	p.looked = allBuckets
 	if invariants {
-		p.checkHeld()
+		p.checkChange(0)
 	}
 	p.changed++
 	p.effects = append(p.effects, op, byte(db), 0)
@@ -109,10 +111,15 @@ func (tx *Tx) Expiring(db int) (n int) {
 	return n
 }
 
+// expiredDrawsMax is how many expired keys RandomKey draws before it gives up: a copy that is not active keeps them, and
+// may hold nothing else.
+const expiredDrawsMax = 100
+
 // RandomKey returns a key of the transaction's database, each as likely as any other but for the size of its index
-// segment; false where there is none. Expired keys are passed over and deleted. The key is a copy.
+// segment; false where there is none. Expired keys are passed over, and deleted where the partition is active. The key is
+// a copy.
 func (tx *Tx) RandomKey() (key []byte, ok bool) {
-	for {
+	for draws := 0; draws < expiredDrawsMax; {
 		total := tx.Len(tx.DB)
 		if total == 0 {
 			return nil, false
@@ -130,6 +137,9 @@ func (tx *Tx) RandomKey() (key []byte, ok bool) {
 			r := d.record(off)
 			key = append(key[:0], r.key()...)
 			if e := r.expireAt(); e != 0 && e <= tx.Now {
+				if p.passive {
+					draws++
+				}
 				p.expire(tx.DB, d.find(d.hash(key), key), key)
 				key = key[:0]
 				return false
@@ -141,6 +151,7 @@ func (tx *Tx) RandomKey() (key []byte, ok bool) {
 			return key, true
 		}
 	}
+	return nil, false
 }
 
 // random returns the address of one record of a dict that is not empty.

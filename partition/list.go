@@ -470,7 +470,7 @@ func init() {
 		for r := (effectReader{b: dump}); len(r.b) > 0; {
 			b := r.bytes()
 			if r.bad {
-				return nil, false
+				return l, false
 			}
 			l.pushBack(b)
 		}

@@ -14,15 +14,52 @@ type Partition struct {
 	spare   []uint32         // free indexes of objects
 	doomed  []releaser       // deleted by this transaction, released when it is sealed
 
-	seq     uint64  // of the last sealed batch
-	effects []byte  // of the batch being built
-	changed int     // effects in the batch being built
-	lapsed  int     // of these, deletions of expired keys
-	touched []*dict // may have something to compact
+	seq     uint64   // of the last batch sealed or applied
+	logMs   int64    // log time, ms since 1970: the latest of any batch sealed or applied; never goes back
+	passive bool     // a backup's or a learner's copy: nothing expires or is evicted by itself (R17)
+	looked  uint64   // buckets of the keys that the transaction under way has looked at; whoever changes a key has
+	buckets *buckets // nil where nobody asks Tx.Seen
+	effects []byte   // of the batch being built
+	changed int      // effects in the batch being built
+	lapsed  int      // of these, deletions of expired keys
+	touched []*dict  // may have something to compact
 	watched map[watchKey]*watch
 	stats   Stats
 	now     int64  // of the transaction under way, ms since 1970
 	scratch []byte // reused for copies within one call
+}
+
+// Seq is the sequence number of the last batch sealed or applied. It takes the partition's lock.
+func (p *Partition) Seq() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seq
+}
+
+// LastTimeMs is the log time, in ms since 1970: the latest of any batch sealed or applied. No transaction has an earlier
+// one, so that a primary whose clock is behind its predecessor's lets no expired key live again (R17). It takes the
+// partition's lock.
+func (p *Partition) LastTimeMs() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.logMs
+}
+
+// SetActive says whether this is the primary's copy, as it is to begin with. A backup's or a learner's is not active: its
+// expired keys count as absent, but it deletes nothing by itself, since only the primary expires and evicts (R17).
+func (p *Partition) SetActive(active bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.passive = !active
+}
+
+// SetActive is Partition.SetActive for one of the partitions that the transaction holds.
+func (tx *Tx) SetActive(partition int, active bool) {
+	for _, p := range tx.parts {
+		if p.ID == partition {
+			p.passive = !active
+		}
+	}
 }
 
 // keepScratch keeps a buffer for reuse, unless it has grown beyond what is worth keeping.
@@ -160,10 +197,12 @@ func (p *Partition) dropObject(i uint32) {
 const compactFloorBytes = 1 << 10
 
 // seal ends the batch under construction, if there is one, and hands it to the sink. It also pays for compaction and
-// lets go of what the transaction deleted.
-func (p *Partition) seal(now int64, group uint64, groupSize int) {
+// lets go of what the transaction deleted. now is not before the log time. seen is the batch that a reply has to wait for,
+// 0 = none, or nobody asks.
+func (p *Partition) seal(now int64, group uint64, groupSize int) (seen uint64) {
 	if p.changed > 0 {
 		p.seq++
+		p.logMs = now
 		p.stats.Effects += int64(p.changed)
 		if p.store.sink != nil {
 			p.store.sink(p, Batch{
@@ -172,11 +211,15 @@ func (p *Partition) seal(now int64, group uint64, groupSize int) {
 			})
 		}
 	}
+	if p.buckets != nil {
+		seen = p.buckets.seal(p.looked, p.seq, p.changed > 0)
+	}
 	p.tidy(compactFloorBytes + 2*len(p.effects))
 	if cap(p.effects) > effectsKeepBytes {
 		p.effects = nil
 	}
-	p.effects, p.changed, p.lapsed = p.effects[:0], 0, 0
+	p.effects, p.changed, p.lapsed, p.looked = p.effects[:0], 0, 0, 0
+	return seen
 }
 
 // effectsKeepBytes: a batch buffer that grew beyond is not kept.

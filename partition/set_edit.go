@@ -1,7 +1,9 @@
 package partition
 
 import (
+	"bytes"
 	"encoding/binary"
+	"slices"
 )
 
 // setEdit is a set under change, away from its record. It takes the form that Redis would choose: an intset while all
@@ -117,18 +119,20 @@ func (l *largeSet) add(member []byte) bool {
 	return true
 }
 
-// pack appends the members as a packed set; it fails where one is too long.
+// pack appends the members as a packed set; it fails where one is too long. They are sorted: their order in the dict depends
+// on what that has been through, and copies are to be alike.
 func (l *largeSet) pack(dst []byte) ([]byte, bool) {
-	dst = binary.AppendUvarint(dst, uint64(l.count()))
+	members := make([][]byte, 0, l.count())
 	s := Set{large: l}
 	for it := s.Iter(); it.Next(); {
 		m := it.Member()
 		if len(m) > packedSetMemberMax {
 			return dst, false
 		}
-		dst = appendBytes(dst, m)
+		members = append(members, m)
 	}
-	return dst, true
+	slices.SortFunc(members, bytes.Compare)
+	return appendMany(dst, 1, members), true
 }
 
 // SetBuilder gathers a set that no key holds yet. Close frees its memory.

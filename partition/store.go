@@ -46,6 +46,7 @@ type Options struct {
 	Seed       Seed
 	Limits     *Limits // nil: NewLimits
 	Sink       Sink    // nil: batches are sealed and dropped
+	Track      bool    // Tx.Seen answers; for those who let replies wait for commits
 }
 
 // Store is all partitions of a node, and the memory they share.
@@ -78,7 +79,11 @@ func NewStore(o Options) (*Store, error) {
 		stop: make(chan struct{}),
 	}
 	for id := range o.Partitions {
-		s.parts = append(s.parts, &Partition{ID: id, store: s})
+		p := &Partition{ID: id, store: s}
+		if o.Track {
+			p.buckets = &buckets{}
+		}
+		s.parts = append(s.parts, p)
 	}
 	go s.reap()
 	return s, nil

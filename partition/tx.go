@@ -18,22 +18,36 @@ var ErrWrongType = errors.New("WRONGTYPE Operation against a key holding the wro
 //
 // A Tx is reused; it belongs to one goroutine.
 type Tx struct {
-	DB  int   // the database whose keys are looked up
-	Now int64 // ms since 1970, the same for the whole transaction
+	DB int // the database whose keys are looked up
+	// Now is in ms since 1970, and the same while the transaction holds its partitions: never before the log time of any of
+	// them. Where it holds none beforehand, it may go up from one call of Each or With to the next.
+	Now int64
 	// CountHits makes Find count hits and misses: set for commands that read.
 	CountHits bool
+	// Guard, where set, decides on each partition that the transaction comes to without having held it beforehand.
+	Guard Guard
 
 	store *Store
 	parts []*Partition // locked, ascending
 	rng   *rand.Rand
+	seen  []Seen // ascending by partition
+	// overdue: an expired key was met where it cannot be deleted.
+	overdue bool
 
 	// The key located last: most commands look at one key several times.
-	last struct {
-		key *byte
-		len int
-		p   *Partition
-		h   uint64
-	}
+	last located
+	// Those that Prefetch has seen coming.
+	ahead ahead
+}
+
+// Guard decides where a walk over a store may look.
+type Guard interface {
+	// Wants tells whether a walk is to look into a partition; where not, it passes over it.
+	Wants(partition int) bool
+	// Enter is asked before the first look, Leave told after the last one, both with the partition's lock held. Where Enter says
+	// no the walk ends.
+	Enter(partition int) bool
+	Leave(partition int)
 }
 
 // NewTx returns a Tx for use with store.
@@ -41,31 +55,39 @@ func NewTx(store *Store) *Tx {
 	return &Tx{store: store, rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
 }
 
-// Begin locks the partitions given by index: ascending, each once. now is in ms since 1970.
+// Begin locks the partitions given by index: ascending, each once. now is in ms since 1970; where a partition's log is
+// ahead of it, the transaction's time is the log's (R17).
 func (tx *Tx) Begin(now int64, partitions ...int) {
 	if invariants {
 		checkOrder(partitions)
 	}
-	tx.Now = now
 	tx.parts = tx.parts[:0]
 	for _, i := range partitions {
 		p := tx.store.parts[i]
 		p.mu.Lock()
-		p.now = now
+		now = max(now, p.logMs)
 		tx.parts = append(tx.parts, p)
 	}
-	tx.last.key = nil
+	tx.begun(now)
 }
 
 // BeginAll locks every partition.
 func (tx *Tx) BeginAll(now int64) {
-	tx.Now = now
 	tx.parts = append(tx.parts[:0], tx.store.parts...)
 	for _, p := range tx.parts {
 		p.mu.Lock()
+		now = max(now, p.logMs)
+	}
+	tx.begun(now)
+}
+
+func (tx *Tx) begun(now int64) {
+	tx.Now = now
+	for _, p := range tx.parts {
 		p.now = now
 	}
 	tx.last.key = nil
+	tx.seen, tx.overdue = tx.seen[:0], false
 }
 
 // End seals the batches, one for each partition that changed, and unlocks.
@@ -83,7 +105,7 @@ func (tx *Tx) End() {
 		groupSize = 0
 	}
 	for _, p := range tx.parts {
-		p.seal(tx.Now, group, groupSize)
+		tx.see(p, p.seal(tx.Now, group, groupSize))
 		p.mu.Unlock()
 	}
 	tx.parts = tx.parts[:0]
@@ -97,6 +119,10 @@ func (tx *Tx) Changed() (n int) {
 	return n
 }
 
+// Overdue tells whether a key counted as absent because it has expired, without a deletion that a reply could wait for, since
+// its partition is not active. Who must not answer on that says so instead (R17).
+func (tx *Tx) Overdue() bool { return tx.overdue }
+
 // Rand is the transaction's source of randomness.
 func (tx *Tx) Rand() *rand.Rand { return tx.rng }
 
@@ -109,14 +135,19 @@ func (tx *Tx) locate(key []byte) (*Partition, uint64) {
 		}
 		return l.p, l.h
 	}
-	l.key, l.len = unsafe.SliceData(key), len(key)
-	l.h = tx.store.seed.hash(key)
-	switch len(tx.parts) {
-	case 1:
-		l.p = tx.parts[0]
-	default:
-		l.p = tx.store.parts[tx.store.PartitionOf(key)]
+	if known := tx.ahead.take(unsafe.SliceData(key), len(key)); known != nil {
+		*l = *known
+	} else {
+		l.key, l.len = unsafe.SliceData(key), len(key)
+		l.h = tx.store.seed.hash(key)
+		switch len(tx.parts) {
+		case 1:
+			l.p = tx.parts[0]
+		default:
+			l.p = tx.store.parts[tx.store.PartitionOf(key)]
+		}
 	}
+	l.p.looked |= bucketBit(l.h)
 	if invariants {
 		tx.checkLocated(l.p, l.h, key)
 	}
@@ -127,7 +158,7 @@ func (tx *Tx) locate(key []byte) (*Partition, uint64) {
 // alone. Without locks of its own a transaction may so walk a store without stopping it.
 func (tx *Tx) Each(f func(p *Partition) bool) {
 	for _, p := range tx.store.parts {
-		if !tx.on(p, f) {
+		if !tx.onWhole(p, f) {
 			return
 		}
 	}
@@ -141,6 +172,14 @@ func (tx *Tx) With(key []byte, f func()) {
 	})
 }
 
+// onWhole is on for an f that may look at any key.
+func (tx *Tx) onWhole(p *Partition, f func(p *Partition) bool) bool {
+	return tx.on(p, func(p *Partition) bool {
+		p.looked = allBuckets
+		return f(p)
+	})
+}
+
 // on runs f on one partition, locked.
 func (tx *Tx) on(p *Partition, f func(p *Partition) bool) bool {
 	if len(tx.parts) == len(tx.store.parts) {
@@ -151,18 +190,30 @@ func (tx *Tx) on(p *Partition, f func(p *Partition) bool) bool {
 			return f(p)
 		}
 	}
+	if tx.Guard != nil && !tx.Guard.Wants(p.ID) {
+		return true
+	}
 	if invariants {
 		tx.checkAlone(p)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if tx.Guard != nil && !tx.Guard.Enter(p.ID) {
+		return false
+	}
+	tx.Now = max(tx.Now, p.logMs)
 	p.now = tx.Now
+	tx.last.key = nil // whoever looks at the key once more is to be seen here too
 	more := f(p)
-	p.seal(tx.Now, 0, 0)
+	if tx.Guard != nil {
+		tx.Guard.Leave(p.ID)
+	}
+	tx.see(p, p.seal(tx.Now, 0, 0))
 	return more
 }
 
-// Find looks up a key to read or change its value: the access counts for eviction. An expired key is deleted.
+// Find looks up a key to read or change its value: the access counts for eviction. An expired key is deleted, where the
+// partition is active.
 func (tx *Tx) Find(key []byte) (v Value, ok bool) {
 	p, h := tx.locate(key)
 	v, ok = tx.live(p, h, key)
@@ -185,7 +236,7 @@ func (tx *Tx) Peek(key []byte) (Value, bool) {
 	return tx.live(p, h, key)
 }
 
-// live finds a key that has not expired; one that has is deleted.
+// live finds a key that has not expired; one that has is deleted, where the partition is active.
 func (tx *Tx) live(p *Partition, h uint64, key []byte) (v Value, ok bool) {
 	at := p.find(tx.DB, h, key)
 	if at.off == 0 {
@@ -193,6 +244,7 @@ func (tx *Tx) live(p *Partition, h uint64, key []byte) (v Value, ok bool) {
 	}
 	r := p.dbs[tx.DB].record(at.off)
 	if e := r.expireAt(); e != 0 && e <= tx.Now {
+		tx.overdue = tx.overdue || p.passive
 		p.expire(tx.DB, at, key)
 		return v, false
 	}
@@ -210,7 +262,7 @@ func (p *Partition) emit(op byte, db int, key []byte) {
 // emitUnwatched is emit for what WATCH shall not see.
 func (p *Partition) emitUnwatched(op byte, db int, key []byte) {
 	if invariants {
-		p.checkHeld()
+		p.checkChange(p.store.seed.hash(key))
 	}
 	p.changed++
 	p.effects = append(p.effects, op, byte(db))

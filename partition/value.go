@@ -104,11 +104,12 @@ func (p *Partition) applyRestore(db int, h uint64, key, dump []byte, expireAt in
 		copy(p.put(db, h, key, kind, len(dump)-1, expireAt).value(), dump[1:])
 		return true
 	}
-	if len(dump) < 2 || int(dump[1]) >= len(restorers) || restorers[dump[1]] == nil {
+	if len(dump) < 3 || int(dump[1]) >= len(restorers) || restorers[dump[1]] == nil {
 		return false
 	}
 	o, ok := restorers[dump[1]](p, dump[2:])
 	if !ok {
+		o.release()
 		return false
 	}
 	p.putObject(db, h, key, o, expireAt)
@@ -137,5 +138,6 @@ func validDump(dump []byte) bool {
 	return true
 }
 
-// restorers make a large value from what its dump wrote; each type's file adds its own.
+// restorers make a large value from what its dump wrote; each type's file adds its own. Where it is malformed the value is
+// to be released.
 var restorers [TypeHash + 1]func(p *Partition, dump []byte) (object, bool)

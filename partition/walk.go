@@ -15,6 +15,7 @@ const (
 	cursorBucketBits = 9
 	cursorDepthBits  = 5
 	cursorPrefixBits = 24
+	placeBits        = cursorPrefixBits + cursorDepthBits + cursorBucketBits
 )
 
 // place is a cursor within one dict; the zero place is its start.
@@ -92,12 +93,15 @@ func (d *dict) each(f func(r record) bool) {
 	}
 }
 
+// CursorOf is the cursor of Scan at which a partition begins; OfCursor is the partition that a cursor is in.
+func CursorOf(partition int) uint64  { return uint64(partition) << placeBits }
+func OfCursor(cursor uint64) (p int) { return int(cursor >> placeBits) }
+
 // Scan passes about count keys of the transaction's database from cursor on to f, and returns the next cursor: 0 at the
 // end, and 0 starts. A key that is there all through a whole walk is passed at least once. Expired keys are passed over.
 // key is a view; f must not change the store.
 func (tx *Tx) Scan(cursor uint64, count int, f func(key []byte, v Value)) (next uint64) {
-	const placeBits = cursorPrefixBits + cursorDepthBits + cursorBucketBits
-	at := int(cursor >> placeBits)
+	at := OfCursor(cursor)
 	from := unpackPlace(cursor)
 	// An empty partition costs a little too: a walk over a store of few keys must not take one call each.
 	for budget := count; budget > 0; {
@@ -105,7 +109,7 @@ func (tx *Tx) Scan(cursor uint64, count int, f func(key []byte, v Value)) (next 
 			return 0
 		}
 		done := true
-		tx.on(tx.store.parts[at], func(p *Partition) bool {
+		tx.onWhole(tx.store.parts[at], func(p *Partition) bool {
 			d := p.dbs[tx.DB]
 			if d == nil {
 				return true
@@ -121,14 +125,14 @@ func (tx *Tx) Scan(cursor uint64, count int, f func(key []byte, v Value)) (next 
 			return true
 		})
 		if !done {
-			return uint64(at)<<placeBits | from.pack()
+			return CursorOf(at) | from.pack()
 		}
 		at, from = at+1, place{}
 	}
 	if at >= len(tx.store.parts) {
 		return 0
 	}
-	return uint64(at) << placeBits
+	return CursorOf(at)
 }
 
 // EachKey passes every live key of the transaction's database to f, until f says no. key is a view; f must not change
@@ -175,6 +179,68 @@ func (p *Partition) Digest() (sum uint64) {
 		})
 	}
 	return sum
+}
+
+// ContentDigest sums up what the partition holds for its users, whatever the encodings: keys, expiries, types, and values
+// with their order where that counts. Copies with other limits have the same one at the same sequence number, which is seq
+// (R21). It holds the partition's lock while it reads everything: see BenchmarkContentDigest.
+func (p *Partition) ContentDigest() (sum, seq uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var buf []byte
+	for db, d := range p.dbs {
+		if d == nil {
+			continue
+		}
+		d.each(func(r record) bool {
+			v := Value{rec: r, p: p}
+			var content uint64
+			content, buf = v.content(p.store.seed, buf)
+			buf = append(buf[:0], byte(db), byte(v.Type()))
+			buf = binary.LittleEndian.AppendUint64(buf, uint64(r.expireAt()))
+			buf = binary.LittleEndian.AppendUint64(buf, content)
+			sum += p.store.seed.hash(append(buf, r.key()...))
+			return true
+		})
+	}
+	return sum, p.seq
+}
+
+// content sums up a value. buf is room to work in, and is returned with what it has grown to.
+func (v Value) content(seed Seed, buf []byte) (sum uint64, _ []byte) {
+	switch v.Type() {
+	case TypeString:
+		b, _ := v.String()
+		return seed.hash(b), buf
+	case TypeList:
+		l, _ := v.List()
+		for it := l.From(0); it.Next(); {
+			sum = sum*31 + seed.hash(it.Value())
+		}
+	case TypeSet:
+		s, _ := v.Set()
+		for it := s.Iter(); it.Next(); {
+			sum += seed.hash(it.Member())
+		}
+	case TypeHash:
+		h, _ := v.Hash()
+		h.Each(func(field, value []byte) bool {
+			buf = append(appendBytes(buf[:0], field), value...)
+			sum += seed.hash(buf)
+			return true
+		})
+	case TypeZset:
+		z, _ := v.Zset()
+		for it := z.From(0, false); it.Next(); {
+			score := it.Score()
+			if score == 0 {
+				score = 0 // only a large set knows -0
+			}
+			buf = appendScored(buf[:0], score, it.Member())
+			sum += seed.hash(buf)
+		}
+	}
+	return sum, buf
 }
 
 // CompactAll moves all records together: for tests, and for memory that an operator wants back at once.

@@ -51,6 +51,32 @@ func (tx *Tx) Unchanged(w Watched) bool {
 	return w.p.watched[w.key].version == w.version
 }
 
+// Mark says how a key was when somebody began to watch it from afar, without a hold on it.
+type Mark struct {
+	Seq       uint64 // batches up to here have made it what it was
+	ExpiresMs int64  // when it expires, ms since 1970; 0 = it is not there, or does not
+}
+
+// Mark is a key's mark. The transaction must hold its partition, of a store with Options.Track.
+func (tx *Tx) Mark(key []byte) (m Mark) {
+	p, h := tx.locate(key)
+	if v, ok := tx.live(p, h, key); ok {
+		m.ExpiresMs = v.ExpireAt()
+	}
+	m.Seq = p.seq
+	if p.changed > 0 { // the key has just expired
+		m.Seq++
+	}
+	return m
+}
+
+// UnchangedSince tells whether a key is sure to be as it was when it was marked, in the same reign. It errs on the safe side:
+// where another key of the same bucket has changed, it says no.
+func (tx *Tx) UnchangedSince(key []byte, m Mark) bool {
+	p, h := tx.locate(key)
+	return p.buckets != nil && p.buckets[h%bucketCount] <= m.Seq && (m.ExpiresMs == 0 || tx.Now < m.ExpiresMs)
+}
+
 // Unwatch ends a watch. It takes the partition's lock itself, so it must not be called inside a transaction.
 func (w Watched) Unwatch() {
 	w.p.mu.Lock()

@@ -48,7 +48,7 @@ func init() {
 		for len(r.b) > 0 {
 			score, member := math.Float64frombits(r.fixed64()), r.bytes()
 			if r.bad || math.IsNaN(score) {
-				return nil, false
+				return l, false
 			}
 			l.add(score, member)
 		}
