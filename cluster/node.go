@@ -1,0 +1,338 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/neargrid/neargrid/cluster/core"
+	"github.com/neargrid/neargrid/partition"
+)
+
+// Node is one start of a node of the grid: its peer port, Serf, its part in the control plane, and where it holds data, its
+// copies and the commands that other nodes send here. OpenNode makes it a member; Start, once there is a store, has it take
+// copies.
+type Node struct {
+	config    NodeConfig
+	self      core.Member
+	log       *slog.Logger
+	transport *Transport
+	members   *Membership
+	control   *ControlPlane
+	repl      *Replicator
+	forwarder atomic.Pointer[Forwarder]    // nil before Start
+	table     atomic.Pointer[core.Table]   // the newest that is applied here; never nil
+	progress  progressLog                  // of moves
+	failure   atomic.Pointer[error]        // why the node cannot go on
+	failed    chan struct{}                // closed once failure is set
+	settings  chan struct{}                // closed once a table with settings is known
+	closing   context.Context              // done once Close begins
+	close     context.CancelFunc           //
+	running   sync.WaitGroup               // the node's own goroutines
+	planned   atomic.Pointer[plannedMoves] // what Status last worked out
+	planning  atomic.Bool                  // that is being done for who does not wait
+
+	// feed is held while a table is applied, so that they come one after the other, before Start and after.
+	feed struct {
+		sync.Mutex
+		started bool          // the replicator follows
+		closed  bool          // nothing does any more
+		seen    bool          // this start has been in the table
+		changed chan struct{} // closed, and replaced, at each table
+	}
+}
+
+// NodeConfig is what a node needs to know.
+type NodeConfig struct {
+	Network Network
+	// Listen is the peer port's address; Advertise what peers are told, as TransportConfig has it.
+	Listen, Advertise string
+	Keys              *Keys
+
+	Node    core.NodeID
+	DataDir string // of the control plane's state: see ControlConfig
+	Role    core.Role
+	Zone    string
+	Version string // of the program
+	// Client and Cluster are the doors announced to peers and clients, host:port; empty: there is none.
+	Client, Cluster string
+
+	Join   []string       // peer ports of members: see ControlConfig
+	Create *core.Settings // the same
+
+	Now    func() time.Duration // a clock that never goes back
+	Random io.Reader            // for the incarnation, and a new grid's id and seed; nil: the system's
+	Log    *slog.Logger         // nil: none
+
+	// OnFailure is told once, on a goroutine of its own, that the node cannot go on and must end this incarnation: ErrLeft after a
+	// drain, ErrSuperseded, ErrOtherGrid, ErrEncoding, or that its data cannot be trusted.
+	OnFailure func(error)
+	// OnTable is told of each table after it was applied here, in order. It must not call Start or Close. The first comes before
+	// OpenNode returns.
+	OnTable func(*core.Table)
+}
+
+// Feature levels that this program speaks (R27).
+const (
+	featureMin = 1
+	featureMax = 1
+)
+
+// Times of a node.
+const (
+	nodeLease     = time.Second      // L
+	resumeNews    = 5 * time.Second  // between log lines of a node that waits for its grid
+	serfJoinRound = 10 * time.Second // for one attempt to meet the members, which is logged where it fails
+)
+
+// ErrLeft: the node was drained, and has left the grid.
+var ErrLeft = errors.New("the node was drained and has left the grid")
+
+// OpenNode opens the peer port and makes the node a member. It returns once a table with settings is known. A node with state
+// resumes its grid, and waits for it as long as ctx lasts, saying every 5 s whom it waits for.
+func OpenNode(ctx context.Context, config NodeConfig) (*Node, error) {
+	n := &Node{config: config, log: config.Log, failed: make(chan struct{}), settings: make(chan struct{}), repl: NewReplicator()}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	if n.config.Random == nil {
+		n.config.Random = rand.Reader
+	}
+	n.self.Node = config.Node
+	if _, err := io.ReadFull(n.config.Random, n.self.Inc[:]); err != nil {
+		return nil, fmt.Errorf("open node: %w", err)
+	}
+	n.table.Store(&core.Table{})
+	n.feed.changed = make(chan struct{})
+	n.closing, n.close = context.WithCancel(context.Background())
+	if err := n.open(ctx); err != nil {
+		stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		return nil, errors.Join(fmt.Errorf("open node: %w", err), n.Close(stopping))
+	}
+	return n, nil
+}
+
+// open starts the parts, in an order in which each knows the grid that it is of.
+func (n *Node) open(ctx context.Context) (err error) {
+	c := &n.config
+	n.transport, err = OpenTransport(ctx, TransportConfig{
+		Network: c.Network, Listen: c.Listen, Advertise: c.Advertise, Keys: c.Keys, Log: n.log,
+		Identity: Identity{Member: n.self, FeatureMin: featureMin, FeatureMax: featureMax},
+	})
+	if err != nil {
+		return err
+	}
+	n.control, err = StartControl(ctx, ControlConfig{
+		Transport: n.transport, Role: c.Role, Zone: c.Zone, Client: c.Client, Cluster: c.Cluster, DataDir: c.DataDir,
+		Join: c.Join, Create: c.Create, OnTable: n.takeTable, OnFailure: n.fail, Now: c.Now, Random: c.Random, Lease: nodeLease, Log: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	if err := n.awaitSettings(ctx); err != nil {
+		return err
+	}
+	n.transport.SetGrid(n.Settings().Grid) // the control plane does so too, perhaps a little later
+	n.members, err = OpenMembership(MembershipOptions{
+		Transport: n.transport, Keys: c.Keys, Node: c.Node, Log: n.log,
+		Tags: Tags{Role: c.Role, Client: c.Client, Cluster: c.Cluster, Zone: c.Zone, Version: c.Version},
+	})
+	if err != nil {
+		return err
+	}
+	n.running.Go(n.meet)
+	return nil
+}
+
+// awaitSettings waits for a table. Only who resumes has to: others are members by now.
+func (n *Node) awaitSettings(ctx context.Context) error {
+	ticker := time.NewTicker(resumeNews)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-n.settings:
+			return nil
+		case <-n.failed:
+			return *n.failure.Load()
+		case <-ticker.C:
+			n.log.Info("waits for the grid", "of", n.control.addresses())
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the grid, of %v: %w", n.control.addresses(), ctx.Err())
+		}
+	}
+}
+
+// meet has Serf find the members: those of the list, and those that the table knows.
+func (n *Node) meet() {
+	for n.closing.Err() == nil {
+		addrs := n.seeds()
+		if len(addrs) == 0 {
+			return // the first one: the others come here
+		}
+		ctx, cancel := context.WithTimeout(n.closing, serfJoinRound)
+		err := n.members.Join(ctx, addrs)
+		cancel()
+		if err == nil {
+			return
+		}
+		if n.closing.Err() == nil {
+			n.log.Warn("meet the members", "error", err)
+		}
+	}
+}
+
+func (n *Node) seeds() (addrs []string) {
+	own := n.transport.Addr().String()
+	add := func(addr string) {
+		if addr != "" && addr != own && !slices.Contains(addrs, addr) && len(addrs) < seedsMax {
+			addrs = append(addrs, addr)
+		}
+	}
+	for _, addr := range n.config.Join {
+		add(addr)
+	}
+	t := n.Table()
+	for i := range t.Nodes {
+		add(t.Nodes[i].Peer)
+	}
+	return addrs
+}
+
+// takeTable follows the table: the replicator's copies, once it has started, then whoever is told.
+func (n *Node) takeTable(d core.Delta) {
+	n.feed.Lock()
+	defer n.feed.Unlock()
+	if n.feed.closed {
+		return
+	}
+	if n.feed.started {
+		n.repl.OnTable(d)
+	}
+	old := n.table.Load()
+	t := old.Follow(d)
+	n.table.Store(t)
+	n.progress.note(old, d.Rows, n.config.Now())
+	close(n.feed.changed)
+	n.feed.changed = make(chan struct{})
+	if len(old.Rows) == 0 && len(t.Rows) > 0 {
+		close(n.settings)
+	}
+	if n.config.OnTable != nil {
+		n.config.OnTable(t)
+	}
+	switch entry := t.Node(n.self.Node); {
+	case entry == nil && n.feed.seen:
+		n.fail(ErrLeft)
+	case entry != nil && entry.Member() == n.self:
+		n.feed.seen = true
+	}
+}
+
+// watch returns the newest table, and a channel that is closed when there is another.
+func (n *Node) watch() (*core.Table, <-chan struct{}) {
+	n.feed.Lock()
+	defer n.feed.Unlock()
+	return n.table.Load(), n.feed.changed
+}
+
+// fail says that the node cannot go on, once.
+func (n *Node) fail(err error) {
+	if !n.failure.CompareAndSwap(nil, &err) {
+		return
+	}
+	close(n.failed)
+	if n.config.OnFailure != nil {
+		go n.config.OnFailure(err)
+	}
+}
+
+// Settings are the grid's.
+func (n *Node) Settings() core.Settings { return n.Table().Settings }
+
+// Table is the newest that is applied here; never nil, and not to be changed.
+func (n *Node) Table() *core.Table { return n.table.Load() }
+
+// Self is this start of the node.
+func (n *Node) Self() core.Member { return n.self }
+
+// Peer is where peers reach this node.
+func (n *Node) Peer() string { return n.transport.Addr().String() }
+
+// Sink is for the options of the store that Start gets.
+func (n *Node) Sink(p *partition.Partition, b partition.Batch) { n.repl.Sink(p, b) }
+
+// Start has a data node hold copies in a store, which has the grid's partitions and seed, Node.Sink, and Track set, and execute
+// commands that others send here. It is called once; a witness never calls it.
+func (n *Node) Start(store *partition.Store, e Executor) {
+	n.feed.Lock()
+	defer n.feed.Unlock()
+	n.repl.Start(ReplicatorConfig{
+		Transport: n.transport, Store: store, Settings: n.Settings(), Now: n.config.Now, Lease: nodeLease,
+		Vouched: n.control.Vouched, Propose: n.control.ProposeLater, OnFailure: n.fail, Log: n.log,
+	})
+	n.repl.OnTable(n.Table().Since(0))
+	n.feed.started = true
+	n.forwarder.Store(NewForwarder(ForwarderConfig{Transport: n.transport, Table: n.Table, Now: n.config.Now, Executor: e, Idle: n.repl.Flush, Log: n.log}))
+}
+
+// Serves, Writable, Await and Committed are the replicator's; they may be called once Start has returned.
+func (n *Node) Serves(p int, at time.Duration) (reign uint64, ok bool) { return n.repl.Serves(p, at) }
+func (n *Node) Writable(p int) bool                                    { return n.repl.Writable(p) }
+func (n *Node) Await(rests []Rest, done func(error)) bool              { return n.repl.Await(rests, done) }
+func (n *Node) Committed(rests []Rest) bool                            { return n.repl.Committed(rests) }
+
+// Forward has another node execute a command, once Flush is called: see Forwarder. A node that was not started, as a witness, sends nothing.
+func (n *Node) Forward(to core.NodeID, f *Forwarded, done func(Answer)) {
+	forwarder := n.forwarder.Load()
+	if forwarder == nil {
+		done(Answer{Outcome: NotExecuted, Version: n.Table().Version})
+		return
+	}
+	forwarder.Queue(to, f, done)
+}
+
+// Flush has what was executed sent to the copies, and what was forwarded to other nodes. It is called after each batch of commands.
+func (n *Node) Flush() {
+	n.repl.Flush()
+	if forwarder := n.forwarder.Load(); forwarder != nil {
+		forwarder.Flush()
+	}
+}
+
+// Close ends the node within the time of ctx, without handing anything over: see HandOver. What still waits for a commit ends as
+// of unknown outcome. To the others the node has left Serf; the control plane finds it silent. Again is no error.
+func (n *Node) Close(ctx context.Context) error {
+	n.close()
+	n.feed.Lock()
+	again, started := n.feed.closed, n.feed.started
+	n.feed.closed = true
+	n.feed.Unlock()
+	if again {
+		return nil
+	}
+	if started {
+		n.repl.Close()
+		n.forwarder.Load().Close()
+	}
+	var errs []error
+	if n.control != nil {
+		errs = append(errs, n.control.Shutdown(ctx))
+	}
+	if n.members != nil {
+		_ = n.members.Leave(ctx) // Shutdown waits for what is left of it
+		errs = append(errs, n.members.Shutdown())
+	}
+	n.running.Wait()
+	if n.transport != nil {
+		errs = append(errs, n.transport.Close())
+	}
+	return errors.Join(errs...)
+}

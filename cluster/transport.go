@@ -1,0 +1,500 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/neargrid/neargrid/cluster/core"
+)
+
+// Transport is a node's peer port: one number, TCP and UDP, over which everything between nodes goes. Streams begin with a
+// handshake and are handed out by their kind; packets are handed out by their first byte. Connections are made when asked
+// for, by Dial, and belong to who asked.
+type Transport struct {
+	network  Network
+	keys     *Keys
+	identity Identity // without the grid
+	grid     atomic.Pointer[[16]byte]
+	log      *slog.Logger
+
+	listener  net.Listener
+	packets   net.PacketConn
+	advertise netip.AddrPort
+
+	closing context.Context // done once Close is called
+	close   context.CancelFunc
+	running sync.WaitGroup // all goroutines of the transport and of its streams' handlers
+	refused refusals
+
+	mu struct {
+		sync.Mutex
+		closed  bool
+		streams [streamKinds]func(*Conn)
+		taken   [streamKinds]int // accepted connections that are open; <= streamsMax each
+		conns   map[*Conn]struct{}
+		pending []net.Conn // in their handshake, oldest first; len <= pendingMax
+	}
+	onPacket [packetKinds]atomic.Pointer[func(inPacket)]
+}
+
+// Bounds of a transport.
+const (
+	openTimeout  = 5 * time.Second // for a connection and its handshake, on both sides
+	pendingMax   = 64              // connections in their handshake; one more ends the oldest
+	streamsMax   = 1024            // open connections of one kind that peers have made
+	portTries    = 10              // to find a port number that is free for TCP and UDP alike
+	retryPause   = 5 * time.Millisecond
+	retryLongest = time.Second
+)
+
+// TransportConfig is what a transport needs to know.
+type TransportConfig struct {
+	Network Network
+	// Listen is the address to listen on, for TCP and UDP; port 0 is any.
+	Listen string
+	// Advertise is the host:port that peers are told. Empty: what Listen turned out to be. Port 0: that one's port.
+	Advertise string
+	// Identity may lack the grid, to be given with SetGrid later.
+	Identity Identity
+	Keys     *Keys
+	Log      *slog.Logger // nil: none
+}
+
+// OpenTransport starts listening. Streams and packets are refused or dropped until somebody handles their kind.
+func OpenTransport(ctx context.Context, config TransportConfig) (*Transport, error) {
+	if err := config.Identity.check(); err != nil {
+		return nil, fmt.Errorf("open peer port: %w", err)
+	}
+	t := &Transport{network: config.Network, keys: config.Keys, identity: config.Identity, log: config.Log}
+	t.SetGrid(config.Identity.Grid)
+	if t.log == nil {
+		t.log = slog.New(slog.DiscardHandler)
+	}
+	t.mu.conns = map[*Conn]struct{}{}
+	if err := t.listen(config.Listen); err != nil {
+		return nil, fmt.Errorf("listen on %s for peers: %w", config.Listen, err)
+	}
+	if err := t.chooseAddr(ctx, config.Advertise); err != nil {
+		return nil, errors.Join(fmt.Errorf("address for peers: %w", err), t.listener.Close(), t.packets.Close())
+	}
+	t.closing, t.close = context.WithCancel(context.Background())
+	t.running.Go(t.acceptStreams)
+	t.running.Go(t.readPackets)
+	return t, nil
+}
+
+// listen opens both listeners on one port number.
+func (t *Transport) listen(addr string) error {
+	var last error
+	for range portTries {
+		l, err := t.network.Listen(addr)
+		if err != nil {
+			return err
+		}
+		p, err := t.network.ListenPacket(l.Addr().String())
+		if err == nil {
+			t.listener, t.packets = l, p
+			return nil
+		}
+		l.Close()
+		if last = err; !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	return last
+}
+
+func (t *Transport) chooseAddr(ctx context.Context, advertise string) error {
+	at := addrPort(t.listener.Addr())
+	port := at.Port()
+	if advertise != "" {
+		var err error
+		if at, err = t.network.Resolve(ctx, advertise); err != nil {
+			return err
+		}
+		if at.Port() == 0 {
+			at = netip.AddrPortFrom(at.Addr(), port)
+		}
+	}
+	if at.Addr().IsUnspecified() {
+		return fmt.Errorf("%s is every address of this machine: say which one peers are to use", at)
+	}
+	t.advertise = at
+	return nil
+}
+
+// Addr is where peers reach this node.
+func (t *Transport) Addr() netip.AddrPort { return t.advertise }
+
+// Identity is what peers are told of this node now.
+func (t *Transport) Identity() Identity {
+	id := t.identity
+	id.Grid = *t.grid.Load()
+	return id
+}
+
+// SetGrid says which grid the node has become a member of. Connections that are open stay.
+func (t *Transport) SetGrid(id [16]byte) { t.grid.Store(&id) }
+
+// Resolve finds the IP address of a peer's host, as packets need it.
+func (t *Transport) Resolve(ctx context.Context, addr string) (netip.AddrPort, error) {
+	return t.network.Resolve(ctx, addr)
+}
+
+// Conn is a stream to an authenticated peer. What it carries is plain: see handshake.go. Close also makes room for another.
+type Conn struct {
+	net.Conn
+	Kind StreamKind
+	Peer Identity // as of the handshake
+
+	transport *Transport
+	accepted  bool
+	closed    atomic.Bool
+}
+
+// Close closes the stream; again is no error.
+func (c *Conn) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	c.transport.forget(c)
+	return c.Conn.Close()
+}
+
+// Handle has f serve the streams of a kind that peers open. It runs on a goroutine of its own for each, and owns the stream,
+// past its return if it likes; it must return soon after the stream is closed. A kind has one handler at a time.
+func (t *Transport) Handle(kind StreamKind, f func(*Conn)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.streams[kind] != nil {
+		panic(fmt.Sprintf("cluster: two handlers for %s streams", kind))
+	}
+	t.mu.streams[kind] = f
+}
+
+// stopKind ends what Handle began, and all streams of the kind, whoever made them.
+func (t *Transport) stopKind(kind StreamKind) {
+	t.mu.Lock()
+	t.mu.streams[kind] = nil
+	var open []*Conn
+	for c := range t.mu.conns {
+		if c.Kind == kind {
+			open = append(open, c)
+		}
+	}
+	t.mu.Unlock()
+	for _, c := range open {
+		c.Close()
+	}
+}
+
+// Dial opens a stream to the peer at addr. It takes openTimeout at most. The error wraps ErrWrongSecret, ErrOtherGrid,
+// ErrVersion, ErrSelf, ErrNotServed or ErrHandshake where that is the reason.
+func (t *Transport) Dial(ctx context.Context, addr string, kind StreamKind) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	defer context.AfterFunc(t.closing, cancel)()
+	c, err := t.dial(ctx, addr, kind)
+	switch {
+	case err != nil && t.closing.Err() != nil:
+		err = net.ErrClosed
+	case err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()):
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s stream to %s: %w", kind, addr, err)
+	}
+	return c, nil
+}
+
+func (t *Transport) dial(ctx context.Context, addr string, kind StreamKind) (*Conn, error) {
+	raw, err := t.network.Dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	interrupt := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
+	peer, err := dialHandshake(raw, kind, t.Identity(), t.keys, newNonce())
+	if !interrupt() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		raw.Close()
+		return nil, err
+	}
+	c := &Conn{Conn: raw, Kind: kind, Peer: peer, transport: t}
+	if err := t.admit(c); err != nil {
+		raw.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// admit enters a stream among those that Close ends; one that a peer has made, only within the bounds.
+func (t *Transport) admit(c *Conn) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.mu.closed:
+		return net.ErrClosed
+	case !c.accepted:
+	case c.Kind >= streamKinds || t.mu.streams[c.Kind] == nil:
+		return fmt.Errorf("%w: %s", ErrNotServed, c.Kind)
+	case t.mu.taken[c.Kind] == streamsMax:
+		return fmt.Errorf("%w: %s has %d streams", ErrNotServed, c.Kind, streamsMax)
+	default:
+		t.mu.taken[c.Kind]++
+	}
+	t.mu.conns[c] = struct{}{}
+	return nil
+}
+
+func (t *Transport) forget(c *Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.mu.conns, c)
+	if c.accepted {
+		t.mu.taken[c.Kind]--
+	}
+}
+
+// acceptStreams accepts until the transport is closed. Another error, such as a lack of descriptors, passes.
+func (t *Transport) acceptStreams() {
+	pause := retryPause
+	for {
+		raw, err := t.listener.Accept()
+		if t.closing.Err() != nil {
+			if err == nil {
+				raw.Close()
+			}
+			return
+		}
+		if err != nil {
+			t.log.Warn("accept peer", "error", err)
+			pause = t.wait(pause)
+			continue
+		}
+		pause = retryPause
+		t.running.Go(func() { t.serve(raw) })
+	}
+}
+
+// wait pauses after an error that may come again at once, and returns the next pause.
+func (t *Transport) wait(pause time.Duration) time.Duration {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.closing.Done():
+	}
+	return min(2*pause, retryLongest)
+}
+
+// serve authenticates a stream and hands it to its kind's handler.
+func (t *Transport) serve(raw net.Conn) {
+	c, err := t.accept(raw)
+	if err != nil {
+		t.refused.log(t.log, time.Now(), raw.RemoteAddr(), err)
+		return
+	}
+	t.mu.Lock()
+	handler := t.mu.streams[c.Kind]
+	t.mu.Unlock()
+	if handler == nil { // stopped since
+		c.Close()
+		return
+	}
+	handler(c)
+}
+
+// accept does the handshake, and closes the stream where it fails.
+func (t *Transport) accept(raw net.Conn) (*Conn, error) {
+	t.addPending(raw)
+	defer t.removePending(raw)
+	_ = raw.SetDeadline(time.Now().Add(openTimeout))
+	var c *Conn
+	err := acceptHandshake(raw, t.Identity(), t.keys, newNonce(), func(peer Identity, kind StreamKind) error {
+		admitted := &Conn{Conn: raw, Kind: kind, Peer: peer, transport: t, accepted: true}
+		if err := t.admit(admitted); err != nil {
+			return err
+		}
+		c = admitted
+		return nil
+	})
+	switch {
+	case err == nil:
+		_ = raw.SetDeadline(time.Time{})
+		return c, nil
+	case c != nil:
+		c.Close()
+	default:
+		raw.Close()
+	}
+	return nil, err
+}
+
+// addPending makes room for a handshake by ending the oldest, where there are too many: honest ones last for
+// milliseconds, so whoever opens connections and says nothing keeps out nobody but himself.
+func (t *Transport) addPending(raw net.Conn) {
+	t.mu.Lock()
+	var oldest net.Conn
+	if len(t.mu.pending) == pendingMax {
+		oldest = t.mu.pending[0]
+		t.mu.pending = t.mu.pending[1:]
+	}
+	t.mu.pending = append(t.mu.pending, raw)
+	closed := t.mu.closed
+	t.mu.Unlock()
+	if oldest != nil {
+		oldest.Close()
+	}
+	if closed {
+		raw.Close()
+	}
+}
+
+func (t *Transport) removePending(raw net.Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, c := range t.mu.pending {
+		if c == raw {
+			t.mu.pending = append(t.mu.pending[:i:i], t.mu.pending[i+1:]...)
+			return
+		}
+	}
+}
+
+// inPacket is a packet as it came. Its bytes are valid until the handler returns.
+type inPacket struct {
+	data []byte
+	from net.Addr
+	at   time.Time
+}
+
+// HandlePackets has f take the packets of a kind that is sealed, once they are known to be from a member, for this
+// incarnation. It runs on the one goroutine that reads packets, so it must not wait; payload is valid until it returns.
+// Answers go to where the table says that the member is: a packet's own source proves nothing.
+func (t *Transport) HandlePackets(kind PacketKind, f func(from core.Member, payload []byte)) {
+	if !kind.sealed() {
+		panic(fmt.Sprintf("cluster: a %s is not sealed", kind))
+	}
+	t.handlePackets(kind, func(p inPacket) {
+		_, from, payload, err := t.keys.Open(p.data, t.identity.Member)
+		if errors.Is(err, errPacketNotFor) {
+			return // after a restart, until all have heard
+		}
+		if err != nil {
+			t.refused.log(t.log, p.at, p.from, err)
+			return
+		}
+		f(from, payload)
+	})
+}
+
+func (t *Transport) handlePackets(kind PacketKind, f func(inPacket)) {
+	if !t.onPacket[kind].CompareAndSwap(nil, &f) {
+		panic(fmt.Sprintf("cluster: two handlers for %ss", kind))
+	}
+}
+
+// SendPacket seals a packet and sends it to a member at an address. It does not wait, and does not know what becomes of it.
+func (t *Transport) SendPacket(kind PacketKind, to core.Member, addr netip.AddrPort, payload []byte) error {
+	packet := t.keys.Seal(make([]byte, 0, len(payload)+128), kind, t.identity.Member, to, payload)
+	if _, err := t.packets.WriteTo(packet, net.UDPAddrFromAddrPort(addr)); err != nil {
+		return fmt.Errorf("send %s: %w", kind, err)
+	}
+	return nil
+}
+
+// readPackets reads until the transport is closed.
+func (t *Transport) readPackets() {
+	buf := make([]byte, PacketSizeMax+1)
+	pause := retryPause
+	for {
+		n, from, err := t.packets.ReadFrom(buf)
+		if t.closing.Err() != nil {
+			return
+		}
+		if err != nil {
+			t.log.Warn("read peer packet", "error", err)
+			pause = t.wait(pause)
+			continue
+		}
+		pause = retryPause
+		if n == 0 || buf[0] >= packetKinds {
+			continue
+		}
+		if f := t.onPacket[buf[0]].Load(); f != nil {
+			(*f)(inPacket{buf[:n], from, time.Now()})
+		}
+	}
+}
+
+// Close ends all streams and packets and waits until no handler runs.
+func (t *Transport) Close() error {
+	t.close()
+	t.mu.Lock()
+	t.mu.closed = true
+	pending := t.mu.pending
+	t.mu.pending = nil
+	var open []*Conn
+	for c := range t.mu.conns {
+		open = append(open, c)
+	}
+	t.mu.Unlock()
+
+	err := errors.Join(ignoreClosed(t.listener.Close()), ignoreClosed(t.packets.Close()))
+	for _, raw := range pending {
+		raw.Close()
+	}
+	for _, c := range open {
+		c.Close()
+	}
+	t.running.Wait()
+	return err
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func newNonce() (n nonce) {
+	rand.Read(n[:])
+	return n
+}
+
+// refusals keeps those who are refused from filling the log: one line a second says how many there were.
+type refusals struct {
+	sync.Mutex
+	last   time.Time
+	silent int
+}
+
+const refusalPause = time.Second
+
+func (r *refusals) log(log *slog.Logger, now time.Time, from net.Addr, err error) {
+	if errors.Is(err, ErrSelf) || errors.Is(err, ErrNotServed) || errors.Is(err, io.EOF) { // nobody's fault: a node starts, ends, or looks for itself
+		log.Debug("refused a peer", "from", from, "reason", err)
+		return
+	}
+	r.Lock()
+	defer r.Unlock()
+	if now.Sub(r.last) < refusalPause {
+		r.silent++
+		return
+	}
+	log.Warn("refused a peer", "from", from, "reason", err, "others", r.silent)
+	r.last, r.silent = now, 0
+}
