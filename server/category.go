@@ -41,10 +41,10 @@ var groupCategories = map[string]Category{
 }
 
 // categories are a command's ACL categories: its own, and those that its flags and group imply. The group implies nothing
-// of a mere container, nor of a generic command that names the types it works on (SORT).
+// of a mere container, nor of a generic command that names what it is about itself (SORT, WAIT).
 func (r *Row) categories() Category {
 	set := r.ACL
-	generic := r.Group == "generic" && r.ACL&(CatSet|CatSortedSet|CatList) != 0
+	generic := r.Group == "generic" && r.ACL&(CatSet|CatSortedSet|CatList|CatConnection) != 0
 	if !generic && (len(r.Subs) == 0 || r.Run != nil) {
 		set |= groupCategories[r.Group]
 	}

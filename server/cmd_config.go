@@ -1,6 +1,10 @@
 package server
 
-import "github.com/neargrid/neargrid/protocol"
+import (
+	"strings"
+
+	"github.com/neargrid/neargrid/protocol"
+)
 
 // configRows is CONFIG. What the names mean stands in config.go.
 var configRows = []*Row{
@@ -30,6 +34,9 @@ func cmdConfigGet(c *Call) {
 	found := c.srv.config.Get(patterns...)
 	c.W.Map(len(found))
 	for _, pair := range found {
+		if c.s.info.Cluster && strings.EqualFold(pair[0], "cluster-enabled") {
+			pair[1] = "yes" // as INFO says at this door
+		}
 		c.W.BulkString(pair[0])
 		c.W.BulkString(pair[1])
 	}

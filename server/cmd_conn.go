@@ -64,6 +64,10 @@ func cmdSelect(c *Call) {
 	if !ok {
 		return
 	}
+	if db != 0 && c.s.info.Cluster {
+		c.W.Error("ERR SELECT is not allowed in cluster mode")
+		return
+	}
 	c.s.db = db
 	c.W.OK()
 }
@@ -156,9 +160,13 @@ func cmdHello(c *Call) {
 	c.W.BulkString("id")
 	c.W.Int(c.s.id)
 	c.W.BulkString("mode")
-	c.W.BulkString("standalone")
+	c.W.BulkString(c.mode())
 	c.W.BulkString("role")
-	c.W.BulkString("master")
+	if c.replicaOf() != nil {
+		c.W.BulkString("replica")
+	} else {
+		c.W.BulkString("master")
+	}
 	c.W.BulkString("modules")
 	c.W.Array(0)
 }

@@ -30,9 +30,10 @@ var infoSections = []infoSection{
 	{"commandstats", false, infoCommandStats},
 	{"errorstats", true, infoErrorStats},
 	{"latencystats", false, infoLatencyStats},
-	{"cluster", true, func(_ *Call, w *infoWriter) { w.put("cluster_enabled", 0) }},
+	{"cluster", true, infoCluster},
 	{"keyspace", true, infoKeyspace},
 	{"neargrid", true, infoNeargrid},
+	{"grid", true, infoGrid},
 }
 
 type infoSection struct {
@@ -91,6 +92,9 @@ func cmdInfo(c *Call) {
 		if !all && !wanted[s.name] && !(standard && s.standard) {
 			continue
 		}
+		if s.name == "grid" && c.srv.router == nil {
+			continue
+		}
 		if w.Len() > 0 {
 			w.WriteString("\r\n")
 		}
@@ -106,7 +110,7 @@ func infoServer(c *Call, w *infoWriter) {
 	w.put("redis_git_sha1", "00000000")
 	w.put("redis_git_dirty", 0)
 	w.put("redis_build_id", "0")
-	w.put("redis_mode", "standalone")
+	w.put("redis_mode", c.mode())
 	w.put("os", osName())
 	w.put("arch_bits", 64)
 	w.put("monotonic_clock", "Go runtime")
@@ -235,7 +239,12 @@ func infoStats(c *Call, w *infoWriter) {
 }
 
 func infoReplication(c *Call, w *infoWriter) {
-	w.put("role", "master")
+	if master := c.replicaOf(); master != nil {
+		w.put("role", "slave")
+		infoMaster(master, w)
+	} else {
+		w.put("role", "master")
+	}
 	w.put("connected_slaves", 0)
 	w.put("master_failover_state", "no-failover")
 	w.put("master_replid", c.srv.runID)
@@ -302,6 +311,9 @@ func infoNeargrid(c *Call, w *infoWriter) {
 	w.put("go_version", runtime.Version())
 	w.put("node_id", c.srv.options.NodeID)
 	w.put("partitions", c.srv.store.Partitions())
+	if c.srv.router != nil {
+		return // the promise is the grid's
+	}
 	w.put("promise", "one copy: what is acknowledged lives as long as this process")
 	w.put("promise_kept", "yes")
 }

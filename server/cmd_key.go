@@ -13,11 +13,11 @@ var keyRows = []*Row{
 	{Name: "del", Arity: -2, Flags: Write, Group: "generic",
 		Keys: keys(1, -1, 1, RM|Delete), Tips: []string{"request_policy:multi_shard", "response_policy:agg_sum"}, Since: "1.0.0", Complexity: "O(N)",
 		Summary: "Deletes keys.",
-		Syntax:  "key [key ...]", Run: cmdDel},
+		Syntax:  "key [key ...]", Gather: &Gather{1, joinSum}, Run: cmdDel},
 	{Name: "exists", Arity: -2, Flags: ReadOnly | Fast, Group: "generic",
 		Keys: keys(1, -1, 1, RO), Tips: []string{"request_policy:multi_shard", "response_policy:agg_sum"}, Since: "1.0.0", Complexity: "O(N)",
 		Summary: "Counts how many of the given keys exist.",
-		Syntax:  "key [key ...]", Run: cmdExists},
+		Syntax:  "key [key ...]", Gather: &Gather{1, joinSum}, Run: cmdExists},
 	{Name: "move", Arity: 3, Flags: Write | Fast, Group: "generic",
 		Keys: keys(1, 1, 1, RW|Access|Update), Since: "1.0.0", Complexity: "O(1)",
 		Summary: "Moves a key to another database.",
@@ -33,7 +33,7 @@ var keyRows = []*Row{
 	{Name: "touch", Arity: -2, Flags: ReadOnly | Fast, Group: "generic",
 		Keys: keys(1, -1, 1, RO), Tips: []string{"request_policy:multi_shard", "response_policy:agg_sum"}, Since: "3.2.1", Complexity: "O(N)",
 		Summary: "Marks keys as used and counts those that exist.",
-		Syntax:  "key [key ...]", Run: cmdTouch},
+		Syntax:  "key [key ...]", Gather: &Gather{1, joinSum}, Run: cmdTouch},
 	{Name: "type", Arity: 2, Flags: ReadOnly | Fast, Group: "generic",
 		Keys: keys(1, 1, 1, RO), Since: "1.0.0", Complexity: "O(1)",
 		Summary: "Names the type of a key's value.",
@@ -41,7 +41,7 @@ var keyRows = []*Row{
 	{Name: "unlink", Arity: -2, Flags: Write | Fast, Group: "generic",
 		Keys: keys(1, -1, 1, RM|Delete), Tips: []string{"request_policy:multi_shard", "response_policy:agg_sum"}, Since: "4.0.0", Complexity: "O(1) per key",
 		Summary: "Deletes keys, freeing large values in the background.",
-		Syntax:  "key [key ...]", Run: cmdUnlink},
+		Syntax:  "key [key ...]", Gather: &Gather{1, joinSum}, Run: cmdUnlink},
 	{Name: "object", Arity: -2, Group: "generic",
 		Since:   "2.2.3",
 		Summary: "Commands about how values are kept.",
@@ -148,6 +148,10 @@ func cmdCopy(c *Call) {
 			return
 		}
 	}
+	if db != 0 && c.s.info.Cluster {
+		c.W.Error("ERR Copying to another database is not allowed in cluster mode")
+		return
+	}
 	if db == c.Tx.DB && string(from) == string(to) {
 		c.W.Error(protocol.ErrSameObject)
 		return
@@ -181,6 +185,10 @@ func (c *Call) transfer(v partition.Value, to []byte, db int, replace bool) bool
 }
 
 func cmdMove(c *Call) {
+	if c.s.info.Cluster {
+		c.W.Error("ERR MOVE is not allowed in cluster mode")
+		return
+	}
 	db, ok := c.dbArg(2, "")
 	if !ok {
 		return

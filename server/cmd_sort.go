@@ -42,7 +42,7 @@ func cmdSortRO(c *Call) { sortCommand(c, false) }
 
 func sortCommand(c *Call, mayStore bool) {
 	o, ok := c.sortOptions(mayStore)
-	if !ok {
+	if !ok || c.denyPatterns(&o) {
 		return
 	}
 	items, typ, ok := c.sortItems(o)

@@ -25,7 +25,8 @@ type Row struct {
 	Syntax     string // the arguments; arguments tells the notation
 	Subs       []*Row
 	Scope      Scope
-	OffLoop    bool // may take long: runs on a goroutine of its own, as a barrier for its session
+	OffLoop    bool    // may take long: runs on a goroutine of its own, as a barrier for its session
+	Gather     *Gather // how a grid divides it, where it does: MGET over several slots, DBSIZE
 	Run        func(*Call)
 
 	container *Row // of a subcommand
@@ -124,6 +125,9 @@ var families = [][]*Row{
 	slowlogRows,
 	latencyRows,
 	serverRows,
+	clusterRows,
+	gridRows,
+	waitRows,
 }
 
 // table finds a row by its lower-case name; subTable a subcommand by "container|sub".

@@ -15,8 +15,9 @@ import (
 	"github.com/neargrid/neargrid/protocol"
 )
 
-// slowGate is a Gate whose batches are committed when the test says so, partition by partition.
+// slowGate is the Router of a grid of one node, whose batches are committed when the test says so, partition by partition.
 type slowGate struct {
+	*fakeRouter
 	mu                sync.Mutex     // Await is called off the loop too
 	sealed, committed map[int]uint64 // by partition: the last batch
 	waiting           []waiter
@@ -24,11 +25,16 @@ type slowGate struct {
 
 type waiter struct {
 	need map[int]uint64
-	done func()
+	done func(error)
 }
 
-func newSlowGate() *slowGate {
-	return &slowGate{sealed: map[int]uint64{}, committed: map[int]uint64{}}
+func newSlowGate(t *testing.T) *slowGate {
+	return &slowGate{fakeRouter: newFakeRouter(t, alone(gatePartitions)), sealed: map[int]uint64{}, committed: map[int]uint64{}}
+}
+
+// alone is the topology of one node.
+func alone(partitions int) *Topology {
+	return gridOf(1, "a", []NodeID{"a"}, slices.Repeat([]string{"a"}, partitions)...)
 }
 
 func (g *slowGate) sink(p *partition.Partition, b partition.Batch) {
@@ -37,12 +43,18 @@ func (g *slowGate) sink(p *partition.Partition, b partition.Batch) {
 	g.sealed[p.ID] = b.Seq
 }
 
-func (g *slowGate) Await(partitions []int, done func()) bool {
+func (g *slowGate) Committed(rests []Rest) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !slices.ContainsFunc(rests, func(r Rest) bool { return g.committed[r.Partition] < r.Seq })
+}
+
+func (g *slowGate) Await(rests []Rest, done func(error)) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	need := map[int]uint64{}
-	for _, p := range partitions {
-		need[p] = g.sealed[p]
+	for _, r := range rests {
+		need[r.Partition] = r.Seq
 	}
 	if g.reached(need) {
 		return true
@@ -69,7 +81,7 @@ func (g *slowGate) commit(p int) {
 		if !g.reached(w.need) {
 			return false
 		}
-		go w.done()
+		go w.done(nil)
 		return true
 	})
 }
@@ -318,8 +330,8 @@ func TestGate(t *testing.T) {
 }
 
 func playGateScript(t *testing.T, script string) {
-	gate := newSlowGate()
-	srv := newInProcess(t, Options{Partitions: gatePartitions, Gate: gate, Sink: gate.sink})
+	gate := newSlowGate(t)
+	srv := newInProcess(t, Options{Partitions: gatePartitions, Router: gate, Sink: gate.sink})
 	clients := map[string]*client{}
 	get := func(name string) *client {
 		if clients[name] == nil {
@@ -419,8 +431,8 @@ func TestGateRandom(t *testing.T) {
 			want.feed(input)
 			plain.settle()
 
-			gate := newSlowGate()
-			gated := newInProcess(t, Options{Partitions: gatePartitions, Seed: gridSeed, Gate: gate, Sink: gate.sink})
+			gate := newSlowGate(t)
+			gated := newInProcess(t, Options{Partitions: gatePartitions, Seed: gridSeed, Router: gate, Sink: gate.sink})
 			got := gated.connect()
 			for len(input) > 0 {
 				n := 1 + rng.IntN(min(60, len(input)))
@@ -475,10 +487,10 @@ func gateCommand(rng *rand.Rand) [][]string {
 // TestPendingRepliesAreBounded: a session whose replies do not become ready stops executing, and then reading.
 func TestPendingRepliesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate := newSlowGate()
-		srv := newInProcess(t, Options{Partitions: gatePartitions, Gate: gate, Sink: gate.sink})
+		gate := newSlowGate(t)
+		srv := newInProcess(t, Options{Partitions: gatePartitions, Router: gate, Sink: gate.sink})
 		c := srv.connect()
-		input := bytes.Repeat(protocol.AppendCommand(nil, "INCR", "a"), 10_000)
+		input := bytes.Repeat(protocol.AppendCommand(nil, "INCR", "a"), 100_000)
 		c.feed(input)
 		if got := len(c.session.queue); got != pendingMax {
 			t.Errorf("%d replies are pending, want %d", got, pendingMax)
@@ -490,8 +502,8 @@ func TestPendingRepliesAreBounded(t *testing.T) {
 			gate.commit(srv.store.PartitionOf([]byte("a")))
 			srv.settle()
 		}
-		if got := bytes.Count(c.out, []byte(":")); got != 10_000 {
-			t.Errorf("%d replies, want 10000", got)
+		if got := bytes.Count(c.out, []byte(":")); got != 100_000 {
+			t.Errorf("%d replies, want 100000", got)
 		}
 		if read, _, _ := c.session.Wants(); !read {
 			t.Error("the session does not read again")

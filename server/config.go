@@ -51,7 +51,7 @@ type Config struct {
 
 // newConfig returns the defaults, which are Redis 7.0's, with what the options say.
 func newConfig(o Options) *Config {
-	c := &Config{limits: partition.NewLimits(), logLevel: o.LogLevel, exposed: !o.Insecure && !IsLoopback(o.Listen)}
+	c := &Config{limits: partition.NewLimits(), logLevel: o.LogLevel, exposed: !o.Insecure && !(IsLoopback(o.Listen) && IsLoopback(o.ClusterListen))}
 	if c.logLevel == nil {
 		c.logLevel = new(slog.LevelVar)
 	}

@@ -13,14 +13,15 @@ import (
 
 // otherDefaults are the names whose value differs from a fresh redis-server's, with the reason.
 var otherDefaults = map[string]string{
-	"port":                     "the test's port",
-	"dynamic-hz":               "hz holds whatever the number of clients",
-	"lazyfree-lazy-eviction":   "large values are always released off the event loop",
-	"lazyfree-lazy-expire":     "as above",
-	"lazyfree-lazy-server-del": "as above",
-	"lazyfree-lazy-user-del":   "as above",
-	"lazyfree-lazy-user-flush": "as above",
-	"set-proc-title":           "the process leaves its title alone",
+	"port":                          "the test's port",
+	"dynamic-hz":                    "hz holds whatever the number of clients",
+	"lazyfree-lazy-eviction":        "large values are always released off the event loop",
+	"lazyfree-lazy-expire":          "as above",
+	"lazyfree-lazy-server-del":      "as above",
+	"lazyfree-lazy-user-del":        "as above",
+	"lazyfree-lazy-user-flush":      "as above",
+	"cluster-require-full-coverage": "a partition that is lost does not stop the others",
+	"set-proc-title":                "the process leaves its title alone",
 }
 
 // Every name of Redis's CONFIG is a setting here or stands in the list of absent ones, not both; every name here is

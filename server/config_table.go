@@ -72,7 +72,8 @@ func (c *Config) constants(o Options) []*setting {
 		constant("no", "appendonly"),
 		constant("", "save"),
 		// One node, no replicas of the Redis kind.
-		constant("no", "cluster-enabled"),
+		constant("no", "cluster-enabled"),               // of the grid door; the cluster door's CONFIG GET says yes
+		constant("no", "cluster-require-full-coverage"), // a partition that is lost does not stop the others
 		constant("", "replicaof", "slaveof"),
 		// Doors.
 		{names: []string{"bind"}, get: c.host},

@@ -26,10 +26,23 @@ type Call struct {
 
 	// Of an EXEC that runs off the session's loop: what it is to execute. nil: the session has it.
 	multi    *transaction
-	watching []partition.Watched
+	watching []watched
+
+	// In a grid. located: parts are known already. walk: which partitions a command about all keys is about.
+	located   bool
+	walk      []int
+	reigns    []uint64 // of parts, when they were admitted
+	verdict   verdict
+	wrote     bool // the command has changed something
+	waits     []Rest
+	gate      gate     // gathers replies that wait for commits; of it replies and rests alone
+	gateStart int      // where in W's bytes they begin
+	marks     bool     // WATCH is to answer with the keys' marks
+	proxy     *Session // stands in for the sessions of other nodes
 
 	writer protocol.Writer
 	tally  tally
+	ahead  ahead
 	// offLoop: the command runs on a goroutine of its own; it must not look into its session.
 	offLoop bool
 	// The last command's name as it was written, and its row: commands of one kind often follow each other.
@@ -57,6 +70,7 @@ func (c *Call) finish() {
 	c.s.putBuffer(c.W.Buf)
 	c.tally.flush()
 	c.W.Buf, c.s, c.Args, c.Row = nil, nil, nil, nil
+	c.forgetAhead()
 }
 
 // findRow is lookup, with a short cut for a name that is written like the last one.
@@ -98,38 +112,23 @@ func (s *Session) dispatch(c *Call) {
 		s.reject(c, "ERR Command not allowed inside a transaction")
 		return
 	}
-	if c.srv.config.MaxMemory.Load() > 0 && !c.srv.makeRoom(c.now) && s.grows(row) {
+	if c.isAlone() && !c.fits(s.grows(row)) {
 		s.reject(c, protocol.ErrOOM)
 		return
 	}
 	switch {
 	case s.multi != nil && !row.runsInMulti():
+		if s.info.Cluster && c.srv.router != nil && s.refuseMoved(c) {
+			return
+		}
 		s.enqueue(c)
+	case c.srv.router != nil:
+		s.place(c)
 	case row.OffLoop || s.multi != nil && s.multi.offLoop() && row.Name == "exec":
 		s.runOffLoop(c)
 	default:
-		start := len(c.W.Buf)
 		c.call()
-		if c.srv.gate != nil {
-			s.awaitCommit(c, start)
-		}
 	}
-}
-
-// awaitCommit holds back what the command just executed has answered until all it saw is committed.
-func (s *Session) awaitCommit(c *Call, start int) {
-	if s.replies != replyOn {
-		return // there is nothing to hold back
-	}
-	// They are set below, when done may have been called already: what it posts runs later, on this goroutine.
-	var ticket uint64
-	var reply []byte
-	if c.srv.gate.Await(c.parts, func() { s.loop.Post(func() { s.Complete(ticket, reply) }) }) {
-		return
-	}
-	reply = bytes.Clone(c.W.Buf[start:])
-	c.W.Buf = c.W.Buf[:start]
-	ticket = s.pend(c)
 }
 
 // grows tells whether a command may need memory: for EXEC, whether one it would run does.
@@ -137,7 +136,15 @@ func (s *Session) grows(row *Row) bool {
 	if row.Name != "exec" || s.multi == nil {
 		return row.Flags&DenyOOM != 0
 	}
-	return slices.ContainsFunc(s.multi.queue, func(q queued) bool { return q.row.Flags&DenyOOM != 0 })
+	return s.multi.grows()
+}
+
+// isAlone tells whether all data is here. Where it is not, the node that executes a command sees to its own memory.
+func (c *Call) isAlone() bool { return c.srv.router == nil || c.srv.router.Topology().DataNodes <= 1 }
+
+// fits makes room where memory is short, and tells whether a command may be executed: one that does not grow may, always.
+func (c *Call) fits(grows bool) bool {
+	return c.srv.config.MaxMemory.Load() <= 0 || c.srv.makeRoom(c.now) || !grows
 }
 
 // reject refuses a command before it ran; a transaction under construction is then refused as a whole. Where the refused
@@ -147,7 +154,7 @@ func (s *Session) reject(c *Call, text string) {
 	case c.Row != nil && c.Row.Name == "exec":
 		s.multi = nil
 		s.unwatch()
-		text = "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(text, "ERR ")
+		text = execAbort(text)
 	case s.multi != nil:
 		s.multi.broken = true
 	}
@@ -158,18 +165,31 @@ func (s *Session) reject(c *Call, text string) {
 	c.W.Error(text)
 }
 
+// execAbort is EXEC's answer where an error refuses it.
+func execAbort(text string) string {
+	return "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(text, "ERR ")
+}
+
 // call is the choke point: every command that touches data runs here, under the locks of its partitions, and leaves a
-// sealed batch.
-func (c *Call) call() {
+// sealed batch. In a grid it may turn out that the command cannot be executed here; then nothing is, and it returns false.
+func (c *Call) call() bool {
 	start := len(c.W.Buf)
 	if c.tally.row != c.Row {
 		c.tally.flush() // a command that reads statistics finds those of the ones before it
 	}
 	c.Tx.DB, c.Tx.CountHits = c.s.db, c.Row.Flags&ReadOnly != 0
+	c.verdict, c.wrote = admitted, false
 	c.lock()
-	c.run()
+	if c.srv.router == nil || c.admit(c.Row.Flags&Write != 0) {
+		c.run()
+		c.wrote = c.wrote || c.Tx.Changed() > 0 // EXEC has ended its transaction itself
+	}
 	c.Tx.End()
+	if c.srv.router != nil && !c.confirm(start) {
+		return false
+	}
 	c.account(c.Row, start)
+	return true
 }
 
 // run runs the handler.
@@ -189,50 +209,52 @@ func (c *Call) run() {
 // lock begins the transaction on the partitions of the command's keys.
 func (c *Call) lock() {
 	now := c.srv.wallMs(c.now)
-	switch c.Row.Scope {
-	case ScopeAll:
+	located := c.located
+	c.located = false
+	switch {
+	case located:
+		c.Tx.Begin(now, c.parts...)
+	case c.Row.Scope == ScopeAll && !c.sortsOneSlot(c.Row):
 		c.beginAll(now)
-	case ScopeEach:
+	case c.Row.Scope == ScopeEach:
+		c.parts = c.parts[:0] // those that it comes to
 		c.Tx.Begin(now)
-		c.parts = c.parts[:0]
-		// What describes the server, such as INFO, waits for no commit: it is wanted most when commits are stuck.
-		if c.Row.Flags&(ReadOnly|Write) != 0 {
-			c.addAllPartitions()
-		}
 	default:
 		c.parts = c.addPartitions(c.parts[:0], c.Row, c.Args)
 		c.Tx.Begin(now, c.parts...)
 	}
 }
 
-// beginAll begins the transaction on every partition.
+// beginAll begins the transaction on every partition; in a grid, on those that the command is about.
 func (c *Call) beginAll(now int64) {
-	c.Tx.BeginAll(now)
-	c.addAllPartitions()
-}
-
-// addAllPartitions makes the reply wait for every partition's batches, where replies wait at all.
-func (c *Call) addAllPartitions() {
 	c.parts = c.parts[:0]
-	if c.srv.gate == nil {
+	if c.walk == nil {
+		c.Tx.BeginAll(now)
+		if c.srv.router == nil {
+			return
+		}
+		for p := range c.srv.store.Partitions() {
+			c.parts = append(c.parts, p)
+		}
 		return
 	}
-	for i := range c.srv.store.Partitions() {
-		c.parts = append(c.parts, i)
-	}
+	c.parts = append(c.parts, c.walk...)
+	c.Tx.Begin(now, c.parts...)
 }
 
-// addPartitions adds the partitions of a command's keys to a set, which stays sorted.
+// addPartitions adds the partitions of a command's keys to a set, which stays sorted. It leaves the keys' positions in c.keys.
 func (c *Call) addPartitions(parts []int, row *Row, args [][]byte) []int {
 	if len(row.Keys) == 0 {
+		c.keys = c.keys[:0]
 		return parts
 	}
 	if k := &row.Keys[0]; len(row.Keys) == 1 && k.Keyword == "" && k.NumKeys == nil && k.Last == 0 && k.Index < len(args) {
-		return addSorted(parts, c.srv.store.PartitionOf(args[k.Index]))
+		c.keys = append(c.keys[:0], k.Index)
+		return addSorted(parts, c.Tx.PartitionOf(args[k.Index]))
 	}
 	c.keys = row.keyPositions(c.keys[:0], args)
 	for _, i := range c.keys {
-		parts = addSorted(parts, c.srv.store.PartitionOf(args[i]))
+		parts = addSorted(parts, c.Tx.PartitionOf(args[i]))
 	}
 	return parts
 }
@@ -297,7 +319,7 @@ func firstLine(b []byte) []byte {
 	return b
 }
 
-// runOffLoop runs a command that may take long on a goroutine of its own. It is a barrier: the session's next command
+// runOffLoop runs a command that may take long, and waits for no commit, on a goroutine of its own. It is a barrier: the session's next command
 // waits for it, as do the replies behind it. The arguments are copied, since the input buffer goes on being used.
 func (s *Session) runOffLoop(c *Call) {
 	ticket := s.pend(c)
@@ -306,7 +328,7 @@ func (s *Session) runOffLoop(c *Call) {
 	args := cloneArgs(c.Args)
 	silent := s.replies != replyOn
 	var multi *transaction
-	var watching []partition.Watched
+	var watching []watched
 	if row.Name == "exec" {
 		multi, watching = s.takeMulti()
 	}
@@ -317,22 +339,18 @@ func (s *Session) runOffLoop(c *Call) {
 		oc.multi, oc.watching, oc.offLoop = multi, watching, true
 		oc.call()
 		oc.tally.flush()
-		reply, parts := oc.W.Buf, slices.Clone(oc.parts)
+		reply := oc.W.Buf
 		oc.W.Buf, oc.s, oc.Args, oc.Row = nil, nil, nil, nil
 		oc.multi, oc.watching, oc.offLoop = nil, nil, false
 		s.srv.calls.Put(oc)
 		if silent {
 			reply = nil
 		}
-		complete := func() {
-			s.loop.Post(func() {
-				s.barrier--
-				s.Complete(ticket, reply)
-			})
-		}
-		if gate := s.srv.gate; gate == nil || gate.Await(parts, complete) {
-			complete()
-		}
+		unwatchAll(watching)
+		s.loop.Post(func() {
+			s.barrier--
+			s.Complete(ticket, reply)
+		})
 	}()
 }
 

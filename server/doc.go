@@ -9,15 +9,25 @@
 //	Call      one command under way: arguments, transaction, reply
 //	Row       everything about one command, in one literal beside its handler
 //	Config    what CONFIG GET and SET name
-//	Gate      tells when what a command saw is committed; one node has none
+//	Router    the grid around the server: who has which partition, what is committed; a node that is alone has none
+//	task      a command that is not executed where it was read
 //
 // # One request
 //
 //	socket -> epollConn.ready -> Session.Feed -> execute -> protocol.Reader.Parse
 //	       -> dispatch   the row; arity, password, MULTI, memory
-//	       -> Call.call  lock the keys' partitions, Row.Run, seal and unlock, account
+//	       -> Session.place     in a grid: here, on another node, or over several
+//	       -> Call.call  lock the keys' partitions, admit, Row.Run, seal and unlock, confirm, account
 //	       -> the reply, in the session's output, or in its queue behind one that is pending
-//	       -> end of the loop's turn: epollConn.settle writes
+//	       -> end of the loop's turn: Router.Flush in a grid; epollConn.settle writes
+//
+// In a grid its reply may have to wait, or the command to travel:
+//
+//	commit   place -> call -> awaitCommit -> closeGate: Router.Await  ......  gate.wait -> the loop: gate.finish -> Complete
+//	forward  place -> send -> fly -> Router.Forward  ......................  the loop: landed -> arrive -> Complete
+//	guest    Execute -> guestTask -> task.execute -> call -> Router.Await -> the answer
+//	gather   place -> gather or walk -> spread -> task.run or attempt for each piece -> Join -> Complete
+//	retry    what was refused: park -> runParked, one after the other -> task.run -> Complete
 //
 // Everything of a session belongs to its loop; other goroutines post functions to it. A row with OffLoop runs on a
 // goroutine of its own, and its session executes nothing until that has ended.
@@ -28,7 +38,15 @@
 //	listen.go       TCP and Unix sockets
 //	driver.go       what drivers and sessions expect of each other
 //	session.go      one connection: input, the queue of replies, limits
+//	ahead.go        what the commands of a pipeline will need is fetched from memory beforehand
 //	dispatch.go     from a command line to its reply
+//	router.go       what the server asks of the grid
+//	route.go        where a command is executed: here, or as a task; the order of a session
+//	route_exec.go   the same for transactions and watched keys
+//	gather.go       commands over several slots, and over all keys, divided and joined
+//	guest.go        what other nodes send to be executed here
+//	admit.go        whether a command may be executed, and its reply be given
+//	gate.go         replies wait for commits
 //	command.go      Row, its flags, the table of all
 //	keyspec.go      where a command's keys stand; command_keys.go finds them
 //	args.go         reading arguments
@@ -41,6 +59,7 @@
 //	command_docs.go the syntax of rows, parsed
 //
 //	cmd_*.go        the commands: rows and handlers, a file for each family
+//	cluster_nodes.go the grid as the cluster door tells it; grid_info.go what INFO and HELLO tell at each door
 //
 //	epoll_linux.go  the epoll driver; epoll_loop_linux.go a loop's turn, epoll_conn_linux.go a connection,
 //	                epoll_accept_linux.go accepting, epoll_syscall_linux.go system calls of the hot path

@@ -37,7 +37,8 @@ type loop interface {
 type connInfo struct {
 	Remote, Local string // host:port; for Unix sockets the path and ":0", as Redis has it
 	Unix          bool
-	FD            int // -1 where there is none
+	Cluster       bool // it came in by the cluster door
+	FD            int  // -1 where there is none
 }
 
 // acceptor makes the session of a new connection, on its loop. It decides on maxclients: a connection that is refused

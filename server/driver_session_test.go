@@ -49,7 +49,7 @@ func eachDriver(t *testing.T, setUp func(*testSession), f func(*testDoor)) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if d.addr = ls.addr(); network == "unix" {
+				if d.addr = addrOf(ls.tcp); network == "unix" {
 					d.addr = o.Unixsocket
 				}
 				if d.driver, err = makeDriver(ls, d.accept); err != nil {

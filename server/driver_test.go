@@ -336,7 +336,7 @@ func TestDriverHooksRunBeforeReplies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := &testDoor{T: t, network: "tcp", addr: ls.addr(), opened: newOpened()}
+			d := &testDoor{T: t, network: "tcp", addr: addrOf(ls.tcp), opened: newOpened()}
 			if d.driver, err = makeDriver(ls, d.accept); err != nil {
 				t.Fatal(err)
 			}

@@ -79,20 +79,19 @@ func (l *epollLoop) hand(fd int, sa unix.Sockaddr, door epollListener) {
 	d := l.driver
 	to := d.loops[d.next]
 	d.next = (d.next + 1) % len(d.loops)
-	path := door.path
 	if to == l {
-		l.open(fd, d.prepare(fd, sa, path))
+		l.open(fd, d.prepare(fd, sa, door.door))
 		return
 	}
-	if !to.mailbox.post(func() { to.open(fd, d.prepare(fd, sa, path)) }) {
+	if !to.mailbox.post(func() { to.open(fd, d.prepare(fd, sa, door.door)) }) {
 		unix.Close(fd)
 	}
 }
 
 // prepare sets a connection's options. They speed it up or watch over it: one that cannot be set is no reason to refuse.
-func (d *epollDriver) prepare(fd int, sa unix.Sockaddr, path string) connInfo {
-	if path != "" {
-		return connInfo{Remote: unixAddr(path), Local: unixAddr(path), Unix: true, FD: fd}
+func (d *epollDriver) prepare(fd int, sa unix.Sockaddr, from door) connInfo {
+	if from.path != "" {
+		return connInfo{Remote: unixAddr(from.path), Local: unixAddr(from.path), Unix: true, FD: fd}
 	}
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if seconds := d.keepAlive(); seconds > 0 {
@@ -101,7 +100,7 @@ func (d *epollDriver) prepare(fd int, sa unix.Sockaddr, path string) connInfo {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveProbes)
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	}
-	info := connInfo{Remote: remoteAddr(sa), FD: fd}
+	info := connInfo{Remote: remoteAddr(sa), Cluster: from.cluster, FD: fd}
 	if local, err := unix.Getsockname(fd); err == nil {
 		info.Local = remoteAddr(local)
 	}

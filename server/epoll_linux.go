@@ -33,7 +33,7 @@ type epollDriver struct {
 // epollListener is a door, as a descriptor of our own.
 type epollListener struct {
 	fd   int
-	path string // of a Unix socket
+	door door
 }
 
 // newDriver makes the driver of this system.
@@ -54,11 +54,7 @@ func newEpollDriver(loops int, ls *listeners, accept acceptor, keepAliveSeconds 
 			d.release()
 			return nil, fmt.Errorf("server: listener: %w", err)
 		}
-		door := epollListener{fd: fd}
-		if l == ls.unix {
-			door.path = ls.path
-		}
-		d.listeners = append(d.listeners, door)
+		d.listeners = append(d.listeners, epollListener{fd, ls.doorOf(l)})
 		l.Close() // the socket lives on in fd; this takes it off the Go runtime's poller
 	}
 	for range loops {

@@ -214,7 +214,7 @@ func runOutOfDescriptors(t *testing.T, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &testDoor{T: t, network: "tcp", addr: ls.addr(), opened: newOpened()}
+	d := &testDoor{T: t, network: "tcp", addr: addrOf(ls.tcp), opened: newOpened()}
 	if d.driver, err = driverMakers[name](ls, d.accept); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ const epollEventsMax = 256
 type epollLoop struct {
 	driver  *epollDriver
 	epfd    int
-	wakeFD  int // an eventfd
+	wakeFD  int // an eventfd, edge-triggered: it is written to, and never read
 	mailbox mailbox
 	read    []byte // what was read last; only one session at a time looks at it
 	events  [epollEventsMax]unix.EpollEvent
@@ -45,7 +45,7 @@ func newEpollLoop(d *epollDriver) (*epollLoop, error) {
 		return nil, err
 	}
 	if l.wakeFD, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err == nil {
-		err = unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, l.wakeFD, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(l.wakeFD)})
+		err = unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, l.wakeFD, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(l.wakeFD)})
 	}
 	if err != nil {
 		l.release()
@@ -144,8 +144,6 @@ func (l *epollLoop) handle(e *unix.EpollEvent) {
 		return
 	}
 	if int(e.Fd) == l.wakeFD {
-		var count [8]byte
-		rawRead(l.wakeFD, count[:])
 		return
 	}
 	l.acceptFrom(int(e.Fd))

@@ -8,17 +8,25 @@ import (
 )
 
 // seenGate notes what replies waited for. Everything is committed at once.
-type seenGate struct{ last []int }
+type seenGate struct {
+	*fakeRouter
+	last []int
+}
 
-func (g *seenGate) Await(partitions []int, _ func()) bool {
-	g.last = append([]int{}, partitions...)
+func (g *seenGate) Committed([]Rest) bool { return false }
+
+func (g *seenGate) Await(rests []Rest, _ func(error)) bool {
+	g.last = []int{}
+	for _, r := range rests {
+		g.last = append(g.last, r.Partition)
+	}
 	return true
 }
 
 // A reply waits for the partitions that its command touched, and for no others.
 func TestGateWaitsForTheCommandsPartitions(t *testing.T) {
-	gate := &seenGate{}
-	srv, err := New(Options{Partitions: 4, Gate: gate})
+	gate := &seenGate{fakeRouter: newFakeRouter(t, alone(4))}
+	srv, err := New(Options{Partitions: 4, Router: gate})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,21 +34,24 @@ func TestGateWaitsForTheCommandsPartitions(t *testing.T) {
 	s := srv.newSession(noLoop{t}, connInfo{}).(*Session)
 	defer s.Closed()
 	of := func(key string) string { return fmt.Sprint([]int{srv.store.PartitionOf([]byte(key))}) }
+	both := fmt.Sprint([]int{srv.store.PartitionOf([]byte("b")), srv.store.PartitionOf([]byte("a"))})
 	for _, step := range []struct {
 		command []string
 		want    string
 	}{
 		{[]string{"SET", "a", "1"}, of("a")},
-		{[]string{"PING"}, "[]"},
-		{[]string{"FLUSHALL"}, "[0 1 2 3]"},
+		{[]string{"PING"}, ""},
+		{[]string{"GET", "b"}, ""}, // nothing has ever been written there
+		{[]string{"SET", "b", "1"}, of("b")},
+		{[]string{"FLUSHALL"}, both},
 		{[]string{"GET", "b"}, of("b")},
-		{[]string{"DBSIZE"}, "[0 1 2 3]"},
-		{[]string{"MULTI"}, "[]"},
+		{[]string{"DBSIZE"}, both},
+		{[]string{"MULTI"}, ""},
 		{[]string{"SET", "a", "1"}, ""}, // queued: nothing to wait for
 		{[]string{"EXEC"}, of("a")},
-		{[]string{"MULTI"}, "[]"},
+		{[]string{"MULTI"}, ""},
 		{[]string{"DBSIZE"}, ""},
-		{[]string{"EXEC"}, "[0 1 2 3]"},
+		{[]string{"EXEC"}, both},
 	} {
 		gate.last = nil
 		s.Feed(protocol.AppendCommand(nil, step.command...))

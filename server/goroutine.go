@@ -40,11 +40,7 @@ func (d *goroutineDriver) OnTurnEnd(f func()) { d.hooks = append(d.hooks, f) }
 
 func (d *goroutineDriver) Start() error {
 	for _, l := range d.doors.all() {
-		path := ""
-		if l == d.doors.unix {
-			path = d.doors.path
-		}
-		d.running.Go(func() { d.acceptFrom(l, path) })
+		d.running.Go(func() { d.acceptFrom(l, d.doors.doorOf(l)) })
 	}
 	return nil
 }
@@ -54,7 +50,7 @@ func (d *goroutineDriver) Start() error {
 // Without descriptors a connection would stay in the kernel's queue. So there is a spare one, which is given up to
 // accept it. Unless there are others by then, so that a spare one can be had again, the connection is closed: its client
 // learns, and nobody else is held up.
-func (d *goroutineDriver) acceptFrom(l net.Listener, path string) {
+func (d *goroutineDriver) acceptFrom(l net.Listener, from door) {
 	spare := openSpareFile()
 	defer func() { spare.Close() }()
 	for {
@@ -80,7 +76,7 @@ func (d *goroutineDriver) acceptFrom(l net.Listener, path string) {
 				continue
 			}
 		}
-		d.open(c, path)
+		d.open(c, from)
 	}
 }
 
@@ -102,14 +98,14 @@ func (d *goroutineDriver) pauseAccept() {
 }
 
 // open starts the goroutines of a connection.
-func (d *goroutineDriver) open(c net.Conn, path string) {
+func (d *goroutineDriver) open(c net.Conn, from door) {
 	g := newGoroutineConn(d, c)
 	d.mu.Lock()
 	d.mu.conns[g] = struct{}{}
 	g.ended = d.mu.draining
 	d.mu.Unlock()
 	d.running.Go(func() {
-		g.run(d.prepare(c, path))
+		g.run(d.prepare(c, from))
 		d.mu.Lock()
 		delete(d.mu.conns, g)
 		d.mu.Unlock()
@@ -117,13 +113,13 @@ func (d *goroutineDriver) open(c net.Conn, path string) {
 }
 
 // prepare sets a connection's options. One that cannot be set is no reason to refuse.
-func (d *goroutineDriver) prepare(c net.Conn, path string) connInfo {
+func (d *goroutineDriver) prepare(c net.Conn, from door) connInfo {
 	if t, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS
 		c = t.NetConn()
 	}
-	info := connInfo{FD: descriptor(c)}
-	if path != "" {
-		info.Remote, info.Local, info.Unix = unixAddr(path), unixAddr(path), true
+	info := connInfo{Cluster: from.cluster, FD: descriptor(c)}
+	if from.path != "" {
+		info.Remote, info.Local, info.Unix = unixAddr(from.path), unixAddr(from.path), true
 		return info
 	}
 	info.Remote, info.Local = c.RemoteAddr().String(), c.LocalAddr().String()

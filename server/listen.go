@@ -18,20 +18,26 @@ const unixsocketPermDefault = 0o700
 
 // listeners are the server's open doors.
 type listeners struct {
-	tcp, unix net.Listener // nil where there is none
-	path      string       // of the Unix socket
-	file      fs.FileInfo  // what was made at path
+	tcp, cluster, unix net.Listener // nil where there is none
+	path               string       // of the Unix socket
+	file               fs.FileInfo  // what was made at path
 }
 
 // listen opens the doors that o names. An error says, in one line, what to do about it.
 func listen(o Options) (*listeners, error) {
-	if o.Listen == "" && o.Unixsocket == "" {
+	if o.Listen == "" && o.Unixsocket == "" && o.ClusterListen == "" {
 		return nil, errors.New("nothing to listen on: give an address with --listen or a path with --unixsocket")
 	}
 	ls := &listeners{path: o.Unixsocket}
 	var err error
 	if o.Listen != "" {
-		if ls.tcp, err = listenTCP(o.Listen); err != nil {
+		if ls.tcp, err = listenTCP(o.Listen, "--listen"); err != nil {
+			return nil, err
+		}
+	}
+	if o.ClusterListen != "" {
+		if ls.cluster, err = listenTCP(o.ClusterListen, "--cluster-listen"); err != nil {
+			ls.close()
 			return nil, err
 		}
 	}
@@ -49,18 +55,33 @@ func listen(o Options) (*listeners, error) {
 	return ls, nil
 }
 
-// addr is the TCP door's address, with the real port where port 0 was asked for; empty where there is none.
-func (ls *listeners) addr() string {
-	if ls.tcp == nil {
+// door is what connections need to know of where they came in.
+type door struct {
+	path    string // of a Unix socket
+	cluster bool
+}
+
+// doorOf is one of the listeners as a door.
+func (ls *listeners) doorOf(l net.Listener) (d door) {
+	if l == ls.unix {
+		d.path = ls.path
+	}
+	d.cluster = l == ls.cluster
+	return d
+}
+
+// addrOf is a door's address, with the real port where port 0 was asked for; empty where there is none.
+func addrOf(door net.Listener) string {
+	if door == nil {
 		return ""
 	}
-	return ls.tcp.Addr().String()
+	return door.Addr().String()
 }
 
 // all are the listeners that exist.
 func (ls *listeners) all() []net.Listener {
 	var all []net.Listener
-	for _, l := range []net.Listener{ls.tcp, ls.unix} {
+	for _, l := range []net.Listener{ls.tcp, ls.cluster, ls.unix} {
 		if l != nil {
 			all = append(all, l)
 		}
@@ -81,19 +102,19 @@ func (ls *listeners) close() {
 	}
 }
 
-func listenTCP(addr string) (net.Listener, error) {
+func listenTCP(addr, flag string) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAlive: -1} // drivers set it for each connection
 	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(context.Background(), "tcp", addr)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("listen on %s: %w: stop the program that has it, or choose another port with --listen", addr, ErrAddrInUse)
+		return nil, fmt.Errorf("listen on %s: %w: stop the program that has it, or choose another port with %s", addr, ErrAddrInUse, flag)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, fmt.Errorf("listen on %s: this machine has no such address: choose one of its own with --listen", addr)
+		return nil, fmt.Errorf("listen on %s: this machine has no such address: choose one of its own with %s", addr, flag)
 	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("listen on %s: not permitted: choose a port above 1023 with --listen", addr)
+		return nil, fmt.Errorf("listen on %s: not permitted: choose a port above 1023 with %s", addr, flag)
 	case err != nil:
-		return nil, fmt.Errorf("listen on %q: %w: --listen takes host:port", addr, err)
+		return nil, fmt.Errorf("listen on %q: %w: %s takes host:port", addr, err, flag)
 	}
 	return l, nil
 }

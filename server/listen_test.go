@@ -16,12 +16,12 @@ func TestListenReportsRealPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ls.close()
-	if addr := ls.addr(); strings.HasSuffix(addr, ":0") {
+	if addr := addrOf(ls.tcp); strings.HasSuffix(addr, ":0") {
 		t.Errorf("got %s, want the real port", addr)
 	}
-	_, err = listen(Options{Listen: ls.addr()})
-	if !errors.Is(err, ErrAddrInUse) || !strings.Contains(err.Error(), ls.addr()) || !strings.Contains(err.Error(), "--listen") {
-		t.Errorf("a second listener: error %v; want one that names %s and --listen", err, ls.addr())
+	_, err = listen(Options{Listen: addrOf(ls.tcp)})
+	if !errors.Is(err, ErrAddrInUse) || !strings.Contains(err.Error(), addrOf(ls.tcp)) || !strings.Contains(err.Error(), "--listen") {
+		t.Errorf("a second listener: error %v; want one that names %s and --listen", err, addrOf(ls.tcp))
 	}
 }
 

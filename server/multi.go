@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"unsafe"
 
 	"github.com/neargrid/neargrid/partition"
@@ -13,6 +14,7 @@ type transaction struct {
 	bytes     int  // that the queue takes
 	broken    bool // a command was refused: EXEC answers EXECABORT
 	slow      bool // a queued command may take long
+	wide      bool // a queued command is about more than its keys; known once EXEC was placed
 	ofSession bool // a queued command concerns the session itself
 }
 
@@ -62,6 +64,8 @@ func (r *Row) ofSession() bool {
 	switch r.fullName() {
 	case "ping", "echo", "client|list", "client|help":
 		return false
+	case "wait":
+		return true
 	}
 	return r.Group == "connection"
 }
@@ -118,21 +122,63 @@ func cmdWatch(c *Call) {
 		c.W.Error("ERR WATCH inside MULTI is not allowed")
 		return
 	}
+	if c.marks { // of a session elsewhere
+		for _, key := range c.Args[1:] {
+			reign := c.reignOf(c.Tx.PartitionOf(key))
+			c.W.Buf = appendMark(c.W.Buf, reign, c.Tx.Mark(key))
+		}
+		return
+	}
 	for _, key := range c.Args[1:] {
 		if !c.s.watches(c.Tx.DB, key) {
-			c.s.watching = append(c.s.watching, c.Tx.Watch(key))
+			w := watched{hold: c.Tx.Watch(key)}
+			w.key, w.db, w.partition = w.hold.Key(), w.hold.DB(), w.hold.Partition()
+			w.reign = c.reignOf(w.partition)
+			c.s.watching = append(c.s.watching, w)
 		}
 	}
 	c.W.OK()
 }
 
+// watched is a key that a session watches: by a hold on it here, or by the mark that another node has given.
+type watched struct {
+	key       string
+	db        int
+	partition int
+	reign     uint64 // of the partition when the watch began; 0 = the node is alone
+	hold      partition.Watched
+	far       bool // there is no hold, but a mark
+	mark      partition.Mark
+}
+
+func (w *watched) unwatch() {
+	if !w.far {
+		w.hold.Unwatch()
+	}
+}
+
 func (s *Session) watches(db int, key []byte) bool {
-	for _, w := range s.watching {
-		if w.Key() == string(key) && w.DB() == db {
+	for i := range s.watching {
+		if w := &s.watching[i]; w.key == string(key) && w.db == db {
 			return true
 		}
 	}
 	return false
+}
+
+// unbroken tells whether a watched key is sure to be unchanged. What was watched on another node, or in another reign, is not: the
+// partition has changed hands (R25).
+func (c *Call) unbroken(w *watched) bool {
+	if w.reign != c.reignOf(w.partition) {
+		return false
+	}
+	if !w.far {
+		return c.Tx.Unchanged(w.hold)
+	}
+	db := c.Tx.DB
+	defer func() { c.Tx.DB = db }()
+	c.Tx.DB = w.db
+	return c.Tx.UnchangedSince([]byte(w.key), w.mark)
 }
 
 // cmdUnwatch holds no partition: each watch takes its own lock. Inside EXEC nothing is watched any more.
@@ -143,36 +189,38 @@ func cmdUnwatch(c *Call) {
 
 // unwatch ends all watches. It must not run inside a transaction that holds partitions.
 func (s *Session) unwatch() {
-	for _, w := range s.watching {
-		w.Unwatch()
-	}
+	unwatchAll(s.watching)
 	s.watching = nil
+}
+
+func unwatchAll(list []watched) {
+	for i := range list {
+		list[i].unwatch()
+	}
 }
 
 // cmdExec runs the queue under the locks of all partitions that its commands and the watched keys touch: one batch for
 // each of them.
 func cmdExec(c *Call) {
-	t, watching := c.multi, c.watching // from runOffLoop
+	t, watching := c.multi, c.watching // of a task, or from runOffLoop: who has made them ends the watches
 	if t == nil {
-		t, watching = c.s.takeMulti()
-	}
-	if t == nil {
-		c.W.Error("ERR EXEC without MULTI")
-		return
-	}
-	defer func() {
-		for _, w := range watching {
-			w.Unwatch()
+		if t, watching = c.s.takeMulti(); t == nil {
+			c.W.Error("ERR EXEC without MULTI")
+			return
 		}
-	}()
+		defer unwatchAll(watching)
+	}
 	if t.broken {
 		c.W.Error(protocol.ErrExecAbort)
 		return
 	}
 	c.lockAll(t, watching)
-	defer c.Tx.End()
-	for _, w := range watching {
-		if !c.Tx.Unchanged(w) {
+	defer c.endExec()
+	if c.srv.router != nil && !c.admit(t.writes()) {
+		return
+	}
+	for i := range watching {
+		if !c.unbroken(&watching[i]) {
 			c.W.NullArray()
 			return
 		}
@@ -191,9 +239,20 @@ func cmdExec(c *Call) {
 	c.Row, c.Args = row, args
 }
 
+// endExec ends the transaction, and notes whether it has changed anything.
+func (c *Call) endExec() {
+	c.wrote = c.Tx.Changed() > 0
+	c.Tx.End()
+}
+
+// writes tells whether a command of the transaction may change data.
+func (t *transaction) writes() bool {
+	return slices.ContainsFunc(t.queue, func(q queued) bool { return q.row.Flags&Write != 0 })
+}
+
 // takeMulti ends a MULTI under construction, and hands it over with the watches. It runs on the session's loop: were it
 // done where EXEC runs off it, a connection that closes meanwhile could end the same watches once more.
-func (s *Session) takeMulti() (t *transaction, watching []partition.Watched) {
+func (s *Session) takeMulti() (t *transaction, watching []watched) {
 	if s.multi != nil {
 		t, watching = s.multi, s.watching
 		s.multi, s.watching = nil, nil
@@ -202,18 +261,18 @@ func (s *Session) takeMulti() (t *transaction, watching []partition.Watched) {
 }
 
 // lockAll begins the transaction on everything the queue and the watches need.
-func (c *Call) lockAll(t *transaction, watching []partition.Watched) {
+func (c *Call) lockAll(t *transaction, watching []watched) {
 	now := c.srv.wallMs(c.now)
 	parts := c.parts[:0]
 	for _, q := range t.queue {
-		if q.row.Scope != ScopeKeys {
+		if q.row.Scope != ScopeKeys && !c.sortsOneSlot(q.row) {
 			c.beginAll(now)
 			return
 		}
 		parts = c.addPartitions(parts, q.row, q.args)
 	}
-	for _, w := range watching {
-		parts = addSorted(parts, w.Partition())
+	for i := range watching {
+		parts = addSorted(parts, watching[i].partition)
 	}
 	c.parts = parts
 	c.Tx.Begin(now, parts...)

@@ -15,7 +15,8 @@ import (
 
 // Options make a Server. The zero value of a field means its default, where one is named.
 type Options struct {
-	Listen         string // host:port; empty = no TCP door
+	Listen         string // host:port of the grid door; empty = none
+	ClusterListen  string // host:port of the cluster door; empty = none
 	Unixsocket     string // path; empty = none
 	UnixsocketPerm uint32 // 0 = 0700
 	Partitions     int    // a power of two; 0 = 256
@@ -29,15 +30,9 @@ type Options struct {
 	LogLevel       *slog.LevelVar // what Logger filters by, so that CONFIG SET loglevel can move it; nil: it moves nothing
 	Insecure       bool           // a door that other machines reach may go without a password
 	Config         [][2]string    // CONFIG settings to begin with: names and values
-	Gate           Gate           // nil: one copy, committed at once
+	Router         Router         // nil: the node is alone
 	Sink           partition.Sink // gets every batch, for other copies; nil: there are none
-}
-
-// Gate tells when a partition's batches are committed: held by every copy that must have them.
-type Gate interface {
-	// Await calls done, on any goroutine, once all batches that the given partitions have sealed so far are committed.
-	// It returns true, and never calls done, where they already are. partitions is ascending, and the caller's.
-	Await(partitions []int, done func()) bool
+	Started        time.Time      // when the clock that Router is asked by began; zero: now
 }
 
 // Server is one node's doors, and the commands behind them.
@@ -46,14 +41,17 @@ type Server struct {
 	config  *Config
 	store   *partition.Store
 	log     *slog.Logger
-	gate    Gate
+	router  Router // nil: the node is alone
+	guests  guests
 	driver  driver
-	addr    string // of the TCP door, with its real port
+	addr    string // of the grid door, with its real port
+	cluster string // of the cluster door, the same
 	started time.Time
 	offset  atomic.Int64 // wall clock - clock, in ns; never makes wallMs go back
 
 	nextSessionID atomic.Int64
 	calls         sync.Pool // of *Call
+	gates         sync.Pool // of *gate
 	stats         serverStats
 	slow          slowLog
 	pauses        pauseState
@@ -100,6 +98,9 @@ func New(o Options) (*Server, error) {
 	if o.Seed == (partition.Seed{}) {
 		o.Seed = partition.RandomSeed()
 	}
+	if o.Started.IsZero() {
+		o.Started = time.Now()
+	}
 	config := newConfig(o)
 	if err := config.Set(o.Config); err != nil {
 		return nil, err
@@ -107,19 +108,21 @@ func New(o Options) (*Server, error) {
 	if config.exposed && config.RequirePass() == "" {
 		return nil, ErrExposed
 	}
-	store, err := partition.NewStore(partition.Options{Partitions: o.Partitions, Seed: o.Seed, Limits: config.limits, Sink: o.Sink})
+	store, err := partition.NewStore(partition.Options{Partitions: o.Partitions, Seed: o.Seed, Limits: config.limits, Sink: o.Sink, Track: o.Router != nil})
 	if err != nil {
 		return nil, err
 	}
 	srv := &Server{
-		options: o, config: config, store: store, log: o.Logger, gate: o.Gate,
-		started: time.Now(), done: make(chan struct{}), stop: make(chan struct{}),
+		options: o, config: config, store: store, log: o.Logger, router: o.Router,
+		started: o.Started, done: make(chan struct{}), stop: make(chan struct{}),
 	}
 	srv.runID = fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32())
-	srv.offset.Store(srv.started.UnixNano())
+	srv.offset.Store(time.Now().UnixNano() - int64(srv.clock()))
 	srv.sessions.byID = map[int64]*Session{}
+	srv.guests.byNode = map[NodeID]*guest{}
 	srv.stats.mu.errors = map[string]int64{}
 	srv.calls.New = func() any { return newCall(srv) }
+	srv.gates.New = func() any { return newGate() }
 	return srv, nil
 }
 
@@ -129,12 +132,15 @@ func (srv *Server) Start() error {
 	if err != nil {
 		return err
 	}
-	srv.addr = listeners.addr()
+	srv.addr, srv.cluster = addrOf(listeners.tcp), addrOf(listeners.cluster)
 	srv.config.setAddr(srv.addr)
 	srv.driver, err = newDriver(srv.options.Loops, listeners, srv.newSession, srv.keepAliveSeconds, srv.log)
 	if err != nil {
 		listeners.close()
 		return err
+	}
+	if srv.router != nil {
+		srv.driver.OnTurnEnd(srv.router.Flush)
 	}
 	if err := srv.driver.Start(); err != nil {
 		return err
@@ -148,8 +154,12 @@ func (srv *Server) Start() error {
 
 func (srv *Server) keepAliveSeconds() int { return int(srv.config.TCPKeepAlive.Load()) }
 
-// Addr is the TCP door's address; its port is the real one where port 0 was asked for.
-func (srv *Server) Addr() string { return srv.addr }
+// Addr is the grid door's address, ClusterAddr the cluster door's; their ports are the real ones where port 0 was asked for.
+func (srv *Server) Addr() string        { return srv.addr }
+func (srv *Server) ClusterAddr() string { return srv.cluster }
+
+// Store is the server's data, from New to Shutdown.
+func (srv *Server) Store() *partition.Store { return srv.store }
 
 // Done is closed when a client has called SHUTDOWN: the program is then to call Shutdown and exit.
 func (srv *Server) Done() <-chan struct{} { return srv.done }
@@ -240,6 +250,7 @@ func (srv *Server) cron() {
 		srv.followWallClock(period)
 		srv.watchMemory()
 		srv.expireDue(period)
+		srv.flush()
 		if now := srv.clock(); now-slow >= slowPeriod {
 			slow = now
 			srv.sampleRates()
@@ -275,6 +286,13 @@ func (srv *Server) expireDue(period time.Duration) {
 				return
 			}
 		}
+	}
+}
+
+// flush has what was executed, other than by a loop, sent to the other copies.
+func (srv *Server) flush() {
+	if srv.router != nil {
+		srv.router.Flush()
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/neargrid/neargrid/partition"
 	"github.com/neargrid/neargrid/protocol"
 )
 
@@ -52,8 +51,10 @@ type Session struct {
 	unknown  time.Duration // while not authed: since when
 	name     string
 	multi    *transaction
-	watching []partition.Watched
+	watching []watched
 	noEvict  bool
+	travels  travels
+	wrote    []uint64 // a bit for each partition that it has written to, for WAIT
 
 	created  time.Duration // by the server's clock
 	active   time.Duration // when something was last read from the client, or a large reply went on being written
@@ -145,32 +146,46 @@ func (s *Session) execute(buf []byte) (consumed int) {
 	s.reader.MaxBulk = int(s.srv.config.ProtoMaxBulkLen.Load())
 	hard := s.srv.hardOutputLimit()
 	for consumed < len(buf) && !s.blocked() {
-		n, ok, err := s.reader.Parse(buf[consumed:])
-		if err != nil {
-			s.srv.stats.protocolErrors.Add(1)
-			if s.replies == replyOn {
-				c.W.Error(err.Error())
-			}
-			s.closing = true
-			break
-		}
+		args, n, ok := c.ahead.take()
 		if !ok {
-			break
+			var err error
+			n, ok, err = s.reader.Parse(buf[consumed:])
+			if err != nil {
+				s.refuseInput(c, err)
+				break
+			}
+			if !ok {
+				break
+			}
+			args = s.reader.Args
+			if consumed+n < len(buf) {
+				c.lookAhead(buf[consumed+n:])
+			}
 		}
-		if len(s.reader.Args) > 0 {
-			if s.srv.pauses.mode.Load() != pauseNone && s.mustPause(s.reader.Args) {
+		if len(args) > 0 {
+			if s.srv.pauses.mode.Load() != pauseNone && s.mustPause(args) {
 				s.paused = true
 				break
 			}
-			s.command(c, s.reader.Args)
+			s.command(c, args)
 		}
 		consumed += n
 		s.putBuffer(c.W.Buf) // so that blocked and limitOutput see it
 		s.limitOutput(hard)
 	}
+	s.closeGate(c)
 	c.finish()
 	s.srv.calls.Put(c)
 	return consumed
+}
+
+// refuseInput answers input that is no command, and ends the session.
+func (s *Session) refuseInput(c *Call, err error) {
+	s.srv.stats.protocolErrors.Add(1)
+	if s.replies == replyOn {
+		c.W.Error(err.Error())
+	}
+	s.closing = true
 }
 
 // command dispatches one command line and puts its reply in its place in the queue.
@@ -226,6 +241,7 @@ func (s *Session) putBuffer(buf []byte) {
 
 // pend ends the ready bytes with a reply that comes later, by Complete with the ticket returned.
 func (s *Session) pend(c *Call) (ticket uint64) {
+	s.closeGate(c)
 	s.putBuffer(c.W.Buf)
 	s.nextTicket++
 	s.queue = append(s.queue, segment{ticket: s.nextTicket})
@@ -303,6 +319,7 @@ func (s *Session) kill() { s.killed, s.closing = true, true }
 func (s *Session) Closed() {
 	s.kill()
 	s.unwatch()
+	s.dropParked()
 	s.srv.unregister(s)
 	s.in, s.out, s.queue, s.multi = nil, nil, nil, nil
 }

@@ -1,0 +1,126 @@
+package server
+
+import (
+	"sync"
+
+	"github.com/neargrid/neargrid/partition"
+)
+
+// guests are the other nodes whose doors have commands executed here (R23). Commands of one node come on one goroutine, in order.
+type guests struct {
+	sync.Mutex
+	byNode map[NodeID]*guest
+}
+
+// guest is one start of another node.
+type guest struct {
+	sync.Mutex
+	refusing map[uint64]struct{} // its sessions with a command that was refused, up to their next First
+}
+
+// guestSessionsMax bounds the sessions of a guest that are refused what they sent behind a refused command: beyond, a door has more
+// connections than it can.
+const guestSessionsMax = 1 << 20
+
+// Execute executes a command of another node's door, and answers once, on any goroutine. from is a start of a node; calls with one from
+// come one after the other. f and its arguments are the server's until it has answered. Whoever calls it calls Router.Flush after the last
+// of the commands that have come together.
+func (srv *Server) Execute(from NodeID, f *Forwarded, answer func(Answer)) {
+	g := srv.guest(from)
+	if g.refuses(f) {
+		answer(Answer{Outcome: NotExecuted, Version: srv.router.Topology().Version})
+		return
+	}
+	t, text := srv.guestTask(f)
+	if text != "" {
+		answer(Answer{Outcome: Executed, Reply: errorReply(text)})
+		return
+	}
+	t.execute(func(a Answer) {
+		if a.Outcome == NotExecuted {
+			g.refused(f)
+		}
+		answer(a)
+	})
+}
+
+// Gone forgets a start of a node: its stream has ended.
+func (srv *Server) Gone(from NodeID) {
+	srv.guests.Lock()
+	defer srv.guests.Unlock()
+	delete(srv.guests.byNode, from)
+}
+
+func (srv *Server) guest(from NodeID) *guest {
+	srv.guests.Lock()
+	defer srv.guests.Unlock()
+	g := srv.guests.byNode[from]
+	if g == nil {
+		g = &guest{refusing: map[uint64]struct{}{}}
+		srv.guests.byNode[from] = g
+	}
+	return g
+}
+
+// refuses tells whether a command stands behind one of its session that was refused: it must not overtake that (R24).
+func (g *guest) refuses(f *Forwarded) bool {
+	if f.Session == 0 {
+		return false
+	}
+	g.Lock()
+	defer g.Unlock()
+	if f.First {
+		delete(g.refusing, f.Session)
+	}
+	_, refusing := g.refusing[f.Session]
+	return refusing
+}
+
+func (g *guest) refused(f *Forwarded) {
+	if f.Session == 0 {
+		return
+	}
+	g.Lock()
+	defer g.Unlock()
+	if len(g.refusing) < guestSessionsMax {
+		g.refusing[f.Session] = struct{}{}
+	}
+}
+
+const errForwarded = "ERR The other node sent what cannot be executed here: "
+
+// guestTask makes a task of what another node sent. text says what is wrong with that, if so.
+func (srv *Server) guestTask(f *Forwarded) (t *task, text string) {
+	t = &task{srv: srv, guest: true, kind: f.Kind, args: f.Args, db: f.DB, resp: f.Resp, deadline: srv.clock() + min(f.Timeout, commandTimeMax)}
+	if f.Resp != 2 && f.Resp != 3 || f.DB < 0 || f.DB >= partition.Databases || len(f.Args) == 0 {
+		return nil, errForwarded + "no command"
+	}
+	switch f.Kind {
+	case ForwardExec:
+		var ok bool
+		if t.multi, t.watching, ok = decodeExec(f.Args, srv.store.PartitionOf); !ok {
+			return nil, errForwarded + "no transaction"
+		}
+		t.row = lookupName("exec")
+		return t, ""
+	case ForwardWalk:
+		var ok bool
+		if t.parts, ok = decodeParts(f.Args[0], srv.store.Partitions()); !ok || len(f.Args) < 2 {
+			return nil, errForwarded + "no list of partitions"
+		}
+		t.args = f.Args[1:]
+	case ForwardCommand, ForwardWatch:
+	default:
+		return nil, errForwarded + "a kind that is not known"
+	}
+	t.row = lookup(t.args)
+	switch row := t.row; {
+	case row == nil || !row.arityFits(len(t.args)):
+		return nil, errForwarded + "an unknown command, or a wrong number of arguments"
+	case f.Kind == ForwardWalk && !row.walks(),
+		f.Kind == ForwardCommand && (len(row.Keys) == 0 || row.runsInMulti()),
+		f.Kind == ForwardWatch && row.Name != "watch":
+		return nil, errForwarded + "'" + row.fullName() + "', which is not forwarded so"
+	}
+	return t, ""
+}
