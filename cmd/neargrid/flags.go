@@ -18,7 +18,6 @@ type flagSpec struct {
 	placeholder string // what the value is, for help; empty = a switch
 	value       string // the default
 	help        string
-	later       bool // a fixed name that nothing implements yet
 }
 
 const inputsHelp = `
@@ -97,9 +96,7 @@ func parseInputs(c *command, args []string, env environment) (inputs, error) {
 	}
 	for _, f := range c.flags {
 		if value := env.variable(f.variable()); value != "" {
-			if err := in.offer(&f, input{f.name, value, f.variable()}); err != nil {
-				return in, err
-			}
+			in.offer(input{f.name, value, f.variable()})
 		}
 	}
 	if file := in.text(configFlag.name); file != "" {
@@ -115,27 +112,21 @@ func parseInputs(c *command, args []string, env environment) (inputs, error) {
 	return in, nil
 }
 
-// offer takes a value for a flag unless a stronger source gave one. Where the flag is not there yet it is refused.
-func (in *inputs) offer(f *flagSpec, i input) error {
-	if f.later {
-		return usagef("%s is not there yet: this version runs single nodes", i.from)
+// offer takes a value for a flag unless a stronger source gave one.
+func (in *inputs) offer(i input) {
+	if _, given := in.flags[i.name]; !given {
+		in.flags[i.name] = i
 	}
-	if _, given := in.flags[f.name]; !given {
-		in.flags[f.name] = i
-	}
-	return nil
 }
 
 // fromArgs reads the command line. Of a flag given twice the last counts, as is usual.
 func (in *inputs) fromArgs(c *command, args []string) error {
 	set := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
-	var refused error
 	for _, f := range c.flags {
 		take := func(value string) error {
-			delete(in.flags, f.name)
-			refused = in.offer(&f, input{f.name, value, "--" + f.name})
-			return refused
+			in.flags[f.name] = input{f.name, value, "--" + f.name}
+			return nil
 		}
 		switch {
 		case f.placeholder == "":
@@ -148,8 +139,6 @@ func (in *inputs) fromArgs(c *command, args []string) error {
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return errHelp
-	case refused != nil:
-		return refused
 	case err != nil:
 		return usagef("%s; 'neargrid help %s' lists the flags", plainFlagError(err), c.name)
 	case set.NArg() > 0:
@@ -226,7 +215,8 @@ func (in *inputs) fromLine(c *command, i input) error {
 		if f.placeholder == "" && i.value == "" {
 			i.value = "yes"
 		}
-		return in.offer(&f, i)
+		in.offer(i)
+		return nil
 	}
 	in.config = append(in.config, i)
 	return nil

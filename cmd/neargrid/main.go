@@ -30,20 +30,18 @@ type command struct {
 }
 
 // commands stand in the order in which help lists them.
-var commands = []command{devCommand, serverCommand}
+var commands = []command{devCommand, serverCommand, statusCommand, drainCommand, recoverCommand}
 
 // laterCommands are fixed names that nothing implements yet, with what they will do.
 var laterCommands = map[string]string{
 	"sidecar": "a near cache beside programs",
-	"status":  "showing the members of a grid",
-	"drain":   "taking a node out of a grid",
-	"recover": "bringing back partitions by hand",
 	"load":    "the load generator",
 }
 
 // environment is what a command gets of the process around it.
 type environment struct {
 	variable       func(name string) string // empty = not set
+	stdin          io.Reader
 	stdout, stderr io.Writer
 }
 
@@ -55,7 +53,7 @@ func (e *usageError) Error() string { return e.text }
 func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
 func main() {
-	os.Exit(execute(os.Args[1:], environment{os.Getenv, os.Stdout, os.Stderr}))
+	os.Exit(execute(os.Args[1:], environment{os.Getenv, os.Stdin, os.Stdout, os.Stderr}))
 }
 
 // execute runs one command line and returns the exit code. An error is one line on stderr.
@@ -75,7 +73,7 @@ func execute(args []string, env environment) int {
 // executeCommand returns the name of the command it ran, for an error's first words.
 func executeCommand(args []string, env environment) (name string, err error) {
 	if len(args) == 0 {
-		return "", usagef("a command is missing: 'neargrid dev' starts a node to try, 'neargrid help' lists all")
+		return "", usagef("a command is missing: 'neargrid dev' starts a grid to try, 'neargrid help' lists all")
 	}
 	switch word := args[0]; word {
 	case "help", "-h", "-help", "--help":
@@ -102,7 +100,7 @@ func executeCommand(args []string, env environment) (name string, err error) {
 
 func unknownCommand(word string) error {
 	if what, ok := laterCommands[word]; ok {
-		return usagef("'%s' (%s) is not there yet: this version runs single nodes", word, what)
+		return usagef("'%s' (%s) is not there yet", word, what)
 	}
 	return usagef("there is no command '%s': 'neargrid help' lists all", word)
 }
@@ -117,7 +115,7 @@ func help(w io.Writer, args []string) error {
 		commands[i].help(w)
 		return nil
 	}
-	fmt.Fprint(w, "neargrid is an in-memory data store that every Redis client can talk to.\n\nUsage: neargrid <command> [flags]\n\nCommands:\n")
+	fmt.Fprint(w, "neargrid is an in-memory data grid that every Redis client can talk to.\n\nUsage: neargrid <command> [flags]\n\nCommands:\n")
 	for _, c := range commands {
 		fmt.Fprintf(w, "  %-9s %s\n", c.name, c.summary)
 	}
@@ -130,9 +128,6 @@ func help(w io.Writer, args []string) error {
 func (c *command) help(w io.Writer) {
 	fmt.Fprintf(w, "%s\n\nUsage: neargrid %s [flags]\n\nFlags:\n", c.about, c.name)
 	for _, f := range c.flags {
-		if f.later {
-			continue
-		}
 		fmt.Fprintf(w, "  --%s\n      %s\n", strings.TrimSpace(f.name+" "+f.placeholder), f.helpLine())
 	}
 	fmt.Fprint(w, inputsHelp)

@@ -1,19 +1,16 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/bits"
-	"net"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
+	"github.com/neargrid/neargrid/cluster"
+	"github.com/neargrid/neargrid/cluster/core"
 	"github.com/neargrid/neargrid/partition"
 	"github.com/neargrid/neargrid/server"
 )
@@ -21,48 +18,107 @@ import (
 var serverCommand = command{
 	name:    "server",
 	summary: "runs a node",
-	about:   "neargrid server runs one node. Redis clients connect to it; its data is in memory.",
+	about: "neargrid server runs one node. Redis clients connect to it; its data is in memory. Without --join\n" +
+		"and without a grid in its data directory it begins a grid, which others join at its peer port.",
 	flags: []flagSpec{
 		{name: "listen", placeholder: "HOST:PORT", value: "127.0.0.1:6379", help: "where clients connect; off: at the Unix socket alone"},
+		{name: "cluster-listen", placeholder: "HOST:PORT",
+			help: "where clients that know Redis Cluster connect; off: nowhere; without it 1000 ports above --listen"},
 		{name: "unixsocket", placeholder: "PATH", help: "where clients of this machine connect as well"},
-		{name: "data-dir", placeholder: "DIR", value: "./neargrid-data", help: "holds the node's id, and a lock so that one process uses it"},
+		{name: "peer-listen", placeholder: "HOST:PORT",
+			help: "where other nodes connect, TCP and UDP; off: the node stays alone; without it 10000 ports above --listen"},
+		{name: "join", placeholder: "HOST:PORT,...",
+			help: "peer ports of members of the grid to join; production gives all nodes the same list"},
+		{name: "create", help: "with --join: create the grid, where no listed node is found to be a member within 10 seconds"},
+		{name: "advertise", placeholder: "HOST",
+			help: "what clients and nodes are told as this node's host; without it that of --listen, or this machine's first address"},
+		{name: "data-dir", placeholder: "DIR", value: "./neargrid-data",
+			help: "holds the node's id, its part of the control plane, and a lock so that one process uses it"},
+		{name: "zone", placeholder: "ZONE", help: "copies of a partition are put into different zones"},
+		{name: "role", placeholder: "ROLE", value: roleData, help: "data, or witness: it votes, holds no data and has no door for clients"},
+		{name: "profile", placeholder: "PROFILE", value: profileCache,
+			help: "of a grid that is created: cache: 2 copies, survives any one crash; safe: 3, and no write is acknowledged\n" +
+				"      that fewer than 2 nodes hold"},
+		{name: "on-total-loss", placeholder: "WHAT", value: lossError,
+			help: "of a grid that is created: what becomes of data without a copy left; error: commands get errors until a\n" +
+				"      person decides; reset: go on empty"},
+		{name: "partitions", placeholder: "N", value: strconv.Itoa(partitionsDefault),
+			help: "of a grid that is created: parts the keys are spread over, a power of two up to 16384"},
 		{name: "maxmemory", placeholder: "SIZE", value: "0", help: "memory for data, such as 100mb or 2gb; 0: no limit, as in Redis"},
-		{name: "partitions", placeholder: "N", value: strconv.Itoa(partitionsDefault), help: "parts the keys are spread over, a power of two up to 16384"},
 		{name: "requirepass-file", placeholder: "FILE", help: "the first line of FILE is the password that clients must give"},
+		{name: "secret-file", placeholder: "FILE", help: "FILE holds the secret that all nodes of the grid share"},
 		{name: "io-loops", placeholder: "N", value: "0", help: "event loops; 0: one less than there are processors"},
-		{name: "insecure", help: "let other machines connect without a password"},
+		{name: "insecure", help: "let other machines connect without a password or a secret"},
 		configFlag,
-		{name: "join", placeholder: "HOST:PORT,...", later: true},
-		{name: "create", later: true},
-		{name: "zone", placeholder: "ZONE", later: true},
-		{name: "role", placeholder: "ROLE", later: true},
-		{name: "profile", placeholder: "PROFILE", later: true},
-		{name: "on-total-loss", placeholder: "WHAT", later: true},
-		{name: "cluster-listen", placeholder: "ADDR", later: true},
-		{name: "peer-listen", placeholder: "ADDR", later: true},
-		{name: "advertise", placeholder: "HOST", later: true},
-		{name: "secret-file", placeholder: "FILE", later: true},
 	},
 	run: runServer,
 }
 
 const (
-	drainTimeout      = 10 * time.Second // how long connections may take to receive their last replies
 	partitionsDefault = 256
 	loopsMax          = 1024
-	portMax           = 65535
+
+	roleData, roleWitness     = "data", "witness"
+	profileCache, profileSafe = "cache", "safe"
+	lossError, lossReset      = "error", "reset"
+	off                       = "off"
 )
 
 func runServer(env environment, in inputs) error {
-	options, err := serverOptions(in)
+	plan, err := serverPlan(in)
 	if err != nil {
 		return err
 	}
-	options.LogLevel = new(slog.LevelVar)
-	return runNode(env, in, options, in.text("data-dir"), nil)
+	signals := watchSignals()
+	plan.server.LogLevel = new(slog.LevelVar)
+	addSettings(env, in, &plan.server)
+	log, err := newLogger(env, plan.server.LogLevel)
+	if err != nil {
+		return err
+	}
+	stopProfiler, err := startProfiler(env, log)
+	if err != nil {
+		return err
+	}
+	defer stopProfiler()
+	n, err := startNode(signals.first, plan, log)
+	if err != nil && signals.first.Err() != nil {
+		log.Info("stopped before it was ready")
+		return nil
+	}
+	if err != nil {
+		return explain(in, err)
+	}
+	n.logReady(plan.server)
+	return n.run(signals, true)
 }
 
-// serverOptions turns the flags of neargrid server into a server's options.
+// serverPlan turns the flags of neargrid server into a plan.
+func serverPlan(in inputs) (plan nodePlan, err error) {
+	plan.dataDir = in.text("data-dir")
+	if plan.server, err = serverOptions(in); err != nil {
+		return plan, err
+	}
+	peer, err := peerAddress(in)
+	if err != nil {
+		return plan, err
+	}
+	if peer == "" {
+		for _, flag := range []string{"join", "create", "cluster-listen"} {
+			if value := in.text(flag); value != "" && value != off {
+				return plan, in.wrong(flag, "needs a peer port, and there is none: give --peer-listen")
+			}
+		}
+		return plan, nil
+	}
+	if plan.server.ClusterListen, err = clusterAddress(in); err != nil {
+		return plan, err
+	}
+	plan.grid, err = gridOf(in, peer, plan.server.Partitions)
+	return plan, err
+}
+
+// serverOptions are those of the server that concern this node alone.
 func serverOptions(in inputs) (o server.Options, err error) {
 	o.Unixsocket = in.text("unixsocket")
 	if o.Listen, err = listenAddress(in); err != nil {
@@ -80,14 +136,14 @@ func serverOptions(in inputs) (o server.Options, err error) {
 	if o.Insecure, err = in.on("insecure"); err != nil {
 		return o, err
 	}
-	o.RequirePass, err = password(in)
+	o.RequirePass, err = password(in, "requirepass-file")
 	return o, err
 }
 
 func listenAddress(in inputs) (string, error) {
 	addr := in.text("listen")
-	if addr == "off" {
-		if in.text("unixsocket") == "" {
+	if addr == off {
+		if in.text("unixsocket") == "" && in.text("role") != roleWitness {
 			return "", in.wrong("listen", "needs --unixsocket, or clients have no way in")
 		}
 		return "", nil
@@ -98,21 +154,131 @@ func listenAddress(in inputs) (string, error) {
 	return addr, nil
 }
 
-// checkAddress tells what is wrong with a host:port, in words that say what to write.
-func checkAddress(addr string) error {
-	_, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return errors.New("write HOST:PORT, for example 127.0.0.1:6379")
-	}
-	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > portMax {
-		return fmt.Errorf("the port is a number from 0 to %d", portMax)
-	}
-	return nil
+// peerAddress is where peers connect; empty where the node is to stay alone.
+func peerAddress(in inputs) (string, error) {
+	return steppedAddress(in, "peer-listen", peerPortStep)
 }
 
-// password is the first line of the file that --requirepass-file names.
-func password(in inputs) (string, error) {
-	path := in.text("requirepass-file")
+// clusterAddress is where the cluster door is; empty where there is to be none.
+func clusterAddress(in inputs) (string, error) {
+	return steppedAddress(in, "cluster-listen", clusterPortStep)
+}
+
+// steppedAddress is the address in a flag, which without a value follows from the grid door's.
+func steppedAddress(in inputs, flag string, step int) (string, error) {
+	switch addr, door := in.text(flag), in.text("listen"); {
+	case addr == off, addr == "" && door == off:
+		return "", nil
+	case addr != "":
+		if err := checkAddress(addr); err != nil {
+			return "", in.wrong(flag, err.Error()+"; or off")
+		}
+		return addr, nil
+	default:
+		addr, ok := stepPort(door, step)
+		if !ok {
+			return "", in.wrong("listen", fmt.Sprintf("there is no port %d above it: give --%s as well", step, flag))
+		}
+		return addr, nil
+	}
+}
+
+// gridOf turns the flags about the grid into a plan.
+func gridOf(in inputs, peer string, partitions int) (*gridPlan, error) {
+	g := &gridPlan{listen: peer, host: in.text("advertise"), zone: in.text("zone"), keys: cluster.NoSecret()}
+	for _, addr := range strings.FieldsFunc(in.text("join"), func(r rune) bool { return r == ',' || r == ' ' }) {
+		if err := checkAddress(addr); err != nil {
+			return nil, in.wrong("join", strings.Replace(err.Error(), "127.0.0.1:6379", "10.0.0.1:16379,10.0.0.2:16379", 1))
+		}
+		g.join = append(g.join, addr)
+	}
+	if strings.ContainsAny(g.host, "/ ") || strings.Count(g.host, ":") == 1 {
+		return nil, in.wrong("advertise", "write a host name or an IP address, without a port")
+	}
+	create, err := in.on("create")
+	if err != nil {
+		return nil, err
+	}
+	if g.insecure, err = in.on("insecure"); err != nil {
+		return nil, err
+	}
+	settings, wants, err := gridSettings(in, partitions)
+	if err != nil {
+		return nil, err
+	}
+	g.wants = wants
+	switch role := in.text("role"); {
+	case role != roleData && role != roleWitness:
+		return nil, in.wrong("role", "write data or witness")
+	case role == roleWitness && (create || len(g.join) == 0):
+		return nil, in.wrong("role", "a grid begins with a node that holds data: give --join without --create")
+	case role == roleWitness:
+		g.role = core.Witness
+	case create || len(g.join) == 0:
+		g.create = &settings
+	}
+	if g.secret = in.text("secret-file") != ""; g.secret {
+		g.keys, err = secretKeys(in)
+	}
+	return g, err
+}
+
+// gridSettings are those of a grid that is created, and what was asked for by name.
+func gridSettings(in inputs, partitions int) (s core.Settings, wants []wish, err error) {
+	if s, wants, err = profileSettings(in); err != nil {
+		return s, nil, err
+	}
+	s.Partitions = partitions
+	switch in.text("on-total-loss") {
+	case lossError:
+	case lossReset:
+		s.ResetLost = true
+	default:
+		return s, nil, in.wrong("on-total-loss", "write error or reset")
+	}
+	if flag := in.flags["on-total-loss"]; flag.from != "" {
+		wants = append(wants, wish{flag,
+			func(o core.Settings) bool { return o.ResetLost == s.ResetLost },
+			func(o core.Settings) string { return map[bool]string{false: lossError, true: lossReset}[o.ResetLost] }})
+	}
+	return s, wants, nil
+}
+
+// profileSettings are those that the profile decides.
+func profileSettings(in inputs) (s core.Settings, wants []wish, err error) {
+	switch in.text("profile") {
+	case profileCache:
+		s.Copies, s.MinISR = 2, 1
+	case profileSafe:
+		s.Copies, s.MinISR = 3, 2
+	default:
+		return s, nil, in.wrong("profile", "write cache or safe")
+	}
+	if flag := in.flags["profile"]; flag.from != "" {
+		wants = append(wants, wish{flag,
+			func(o core.Settings) bool { return o.Copies == s.Copies && o.MinISR == s.MinISR },
+			func(o core.Settings) string {
+				return fmt.Sprintf("%d copies, of which %d must be in sync", o.Copies, o.MinISR)
+			}})
+	}
+	return s, wants, nil
+}
+
+func secretKeys(in inputs) (*cluster.Keys, error) {
+	content, err := os.ReadFile(in.text("secret-file"))
+	if err != nil {
+		return nil, usagef("cannot read the secret file: %v", err)
+	}
+	keys, err := cluster.NewKeys(content)
+	if err != nil {
+		return nil, in.wrong("secret-file", err.Error())
+	}
+	return keys, nil
+}
+
+// password is the first line of the file that a flag names; empty where it names none.
+func password(in inputs, flag string) (string, error) {
+	path := in.text(flag)
 	if path == "" {
 		return "", nil
 	}
@@ -125,69 +291,6 @@ func password(in inputs) (string, error) {
 		return "", usagef("the password file %s is empty: write the password on its first line", path)
 	}
 	return first, nil
-}
-
-// runNode runs a node until it is told to stop. ready, where given, is called once clients can connect.
-func runNode(env environment, in inputs, o server.Options, dataDir string, ready func(addr string)) error {
-	// Never given back to the system: a late signal must not cut short what is tidied up on the way out.
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-
-	addSettings(env, in, &o)
-	log, err := newLogger(env, o.LogLevel)
-	if err != nil {
-		return err
-	}
-	o.Logger = log
-	dir, err := openDataDir(dataDir)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	o.NodeID = dir.nodeID
-
-	srv, err := server.New(o)
-	if err != nil {
-		return explain(in, err)
-	}
-	stopProfiler, err := startProfiler(env, log)
-	if err != nil {
-		return err
-	}
-	defer stopProfiler()
-	if err := srv.Start(); err != nil {
-		return err
-	}
-	log.Info("ready", "listen", srv.Addr(), "unixsocket", o.Unixsocket, "node", o.NodeID, "version", server.Version,
-		"partitions", o.Partitions, "maxmemory", o.MaxMemory, "data", "in the memory of this process alone")
-	if ready != nil {
-		ready(srv.Addr())
-	}
-	select {
-	case s := <-signals:
-		log.Info("stopping", "why", s.String())
-	case <-srv.Done():
-		log.Info("stopping", "why", "SHUTDOWN")
-	}
-	return drain(srv, log, signals)
-}
-
-// drain lets connections receive what is executed. A second signal ends it at once.
-func drain(srv *server.Server, log *slog.Logger, signals <-chan os.Signal) error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- srv.Shutdown(ctx) }()
-	select {
-	case err := <-done:
-		if err != nil {
-			log.Warn("connections were closed before they were drained", "error", err)
-		}
-		log.Info("stopped")
-		return nil
-	case s := <-signals:
-		return fmt.Errorf("stopped at once by a second signal (%s)", s)
-	}
 }
 
 // addSettings takes over what is set by names of CONFIG: in the file, and NEARGRID_LOG_LEVEL.
@@ -203,7 +306,12 @@ func addSettings(env environment, in inputs, o *server.Options) {
 // explain words an error of server.New for who started the program.
 func explain(in inputs, err error) error {
 	if errors.Is(err, server.ErrExposed) {
-		return usagef("other machines could connect to %s without a password: set one with --requirepass-file, listen on 127.0.0.1, or give --insecure", in.text("listen"))
+		addr := in.text("listen")
+		if server.IsLoopback(addr) {
+			addr = in.text("cluster-listen")
+		}
+		return usagef("other machines could connect to %s without a password: set one with --requirepass-file, listen on 127.0.0.1, "+
+			"or give --insecure", addr)
 	}
 	var setting *server.ConfigError
 	if !errors.As(err, &setting) {
