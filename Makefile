@@ -1,8 +1,10 @@
 # neargrid's tasks. `make help` lists them; README.md needs only run and test.
 
 GO          ?= go
-FUZZTIME    ?= 10s
+FUZZTIME    ?= 100000x
 COMMANDS    ?= 1000000
+SEEDS       ?= 1000
+KILLS       ?= 200
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PLATFORMS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
@@ -17,7 +19,7 @@ build: ## build bin/neargrid
 	$(GO) build -o bin/neargrid ./cmd/neargrid
 
 .PHONY: run
-run: build ## build, start a node for trying things out, and print how to connect
+run: build ## build, start a grid of three nodes for trying things out, and print how to connect
 	exec bin/neargrid dev
 
 .PHONY: test
@@ -37,7 +39,7 @@ race: ## run all tests under the race detector, with our own checks on (needs a 
 	@if command -v gcc >/dev/null; then set -x; CGO_ENABLED=1 $(GO) test -race -tags invariants ./...; fi
 
 .PHONY: fuzz
-fuzz: ## run every fuzz target for FUZZTIME (10s)
+fuzz: ## run every fuzz target with FUZZTIME (100000x) inputs, or for a time such as 1m
 	@GO="$(GO)" FUZZTIME=$(FUZZTIME) scripts/fuzz
 
 .PHONY: cross
@@ -62,6 +64,14 @@ differential-short: ## the same with 60000 commands, as `make test` does
 	@scripts/need redis-server
 	$(GO) run ./internal/differential -n 60000
 
+.PHONY: sim
+sim: ## simulate SEEDS (1000) grids through faults: replication, failover, movement
+	$(GO) test ./cluster/core -run '^TestSim$$' -count=1 -v -sim.seeds $(SEEDS)
+
+.PHONY: faults
+faults: ## kill, freeze, cut off and restart real nodes under load, and write docs/bench/faults.md; about half an hour
+	$(GO) run ./internal/faults -kills $(KILLS)
+
 .PHONY: redis-suite
 redis-suite: build ## run Redis 7.0.15's own tests against ours; those in testdata/redis-suite/passing.txt must pass
 	@scripts/redis-suite
@@ -70,6 +80,11 @@ redis-suite: build ## run Redis 7.0.15's own tests against ours; those in testda
 bench: ## measure against redis-server and write docs/bench/node.md; fails where a target is missed
 	@scripts/need redis-server redis-benchmark
 	$(GO) run ./internal/bench
+
+.PHONY: bench-cluster
+bench-cluster: ## measure a grid of three nodes against redis-server and write docs/bench/cluster.md; fails where a target is missed
+	@scripts/need redis-server redis-benchmark
+	$(GO) run ./internal/bench -suite cluster
 
 .PHONY: clean
 clean: ## remove what the other targets made

@@ -22,7 +22,7 @@ var allowed = map[string][]string{
 	"server":       {"protocol", "partition"},
 	"client":       {"protocol", "nearcache"},
 	"loadtest":     {"client", "protocol"},
-	"cmd/neargrid": {"protocol", "partition", "nearcache", "cluster", "server", "client", "loadtest"},
+	"cmd/neargrid": {"protocol", "partition", "nearcache", "cluster", "cluster/core", "server", "client", "loadtest"},
 
 	// Tools and tests: nothing of the program imports them.
 	"internal/arrows":       {},
@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"internal/testredis":    {},
 	"internal/bench":        {"internal/testredis"},
 	"internal/differential": {"internal/testredis"},
+	"internal/faults":       {"cluster", "cluster/core", "internal/testredis", "partition"},
 	"internal/mutants":      {},
 }
 

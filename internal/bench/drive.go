@@ -32,7 +32,19 @@ type drive struct {
 	prepare    func(*server) error
 	cpu        bool // report CPU per command. Only where redis-benchmark sends nothing but the commands counted
 	perCommand bool // report time per command in place of throughput
+
+	start func(context.Context, *lab) (pair, error) // nil: a server of each side
+	door  door                                      // of a grid
 }
+
+// door is where a grid is asked.
+type door int
+
+const (
+	oneDoor    door = iota // the first node's
+	eachInTurn             // another node's in each run
+	ownerDoors             // the cluster doors: each key at its owner's
+)
 
 // sample is one run against one server.
 type sample struct {
@@ -41,7 +53,11 @@ type sample struct {
 }
 
 func (d drive) run(ctx context.Context, l *lab) (outcome, error) {
-	servers, err := l.startPair(ctx)
+	start := d.start
+	if start == nil {
+		start = func(ctx context.Context, l *lab) (pair, error) { return l.startPair(ctx) }
+	}
+	servers, err := start(ctx, l)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -138,7 +154,7 @@ func (d drive) once(ctx context.Context, srv *server, count int, used *time.Dura
 	ctx, cancel := context.WithTimeout(ctx, driveTimeout)
 	defer cancel()
 	var stdout, stderr strings.Builder
-	cmd := exec.CommandContext(ctx, "redis-benchmark", d.args(srv.port, count)...)
+	cmd := exec.CommandContext(ctx, "redis-benchmark", d.args(srv, count)...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
 	if ctx.Err() == context.DeadlineExceeded {
@@ -158,10 +174,19 @@ func (d drive) once(ctx context.Context, srv *server, count int, used *time.Dura
 	return parseRate(stdout.String(), d.row)
 }
 
-func (d drive) args(port, count int) []string {
-	args := []string{"-h", "127.0.0.1", "-p", strconv.Itoa(port), "--csv",
+func (d drive) args(srv *server, count int) []string {
+	port := srv.port
+	var args []string
+	switch processes := srv.processes(); {
+	case d.door == ownerDoors && srv.clusterPort != 0:
+		port, args = srv.clusterPort, []string{"--cluster"}
+	case d.door == eachInTurn:
+		port = processes[srv.runs%len(processes)].port
+	}
+	srv.runs++
+	args = append(args, "-h", "127.0.0.1", "-p", strconv.Itoa(port), "--csv",
 		"-c", strconv.Itoa(clientCount), "-n", strconv.Itoa(count), "-P", strconv.Itoa(max(1, d.pipeline)),
-		"-d", strconv.Itoa(valueSizeBytes), "-r", strconv.Itoa(keySpace)}
+		"-d", strconv.Itoa(valueSizeBytes), "-r", strconv.Itoa(keySpace))
 	if d.test != "" {
 		return append(args, "-t", d.test)
 	}
@@ -171,6 +196,9 @@ func (d drive) args(port, count int) []string {
 // parseRate finds requests per second in redis-benchmark's CSV, in the row whose title begins as given. Other rows
 // may come with it: a test that first fills a list reports that too.
 func parseRate(output, title string) (float64, error) {
+	if at := strings.Index(output, "\"test\",\"rps\""); at > 0 { // what is known of a cluster stands before it
+		output = output[at:]
+	}
 	rows := csv.NewReader(strings.NewReader(output))
 	rows.FieldsPerRecord = -1
 	records, err := rows.ReadAll()

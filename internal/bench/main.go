@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -21,13 +22,37 @@ const (
 	exitFault  = 2
 )
 
-// The directory of the report, and the part of it that is kept by hand.
-const (
-	reportFile = "docs/bench/node.md"
-	missesFile = "docs/bench/misses.md"
-)
+// suite is a target table, and how its report speaks of it.
+type suite struct {
+	title   string
+	target  string // of make
+	report  string // the file
+	misses  string // the part of it that is kept by hand
+	servers string
+	cpu     string // whose CPU is meant
+	memory  string // with a verb for the time after which it is read
+	points  []point
+}
+
+var suites = map[string]suite{
+	"node": {
+		title: "One node against redis-server", target: "bench", report: "docs/bench/node.md", misses: "docs/bench/misses.md",
+		servers: "`neargrid server --listen 127.0.0.1:PORT --data-dir DIR` (and free ports for its other doors)",
+		cpu:     "the whole server process", memory: "VmRSS over the empty server's, read %s after the load", points: nodePoints,
+	},
+	"cluster": {
+		title: "A grid of three nodes against redis-server", target: "bench-cluster", report: "docs/bench/cluster.md",
+		misses:  "docs/bench/cluster-misses.md",
+		servers: "three processes of `neargrid server`, 2 copies, each write acknowledged by both",
+		cpu:     "all processes of a side", memory: "VmRSS of the whole process, read %s after the start", points: clusterPoints,
+	},
+}
+
+// measures is the suite that was asked for.
+func (o options) measures() suite { return suites[cmp.Or(o.suite, "node")] }
 
 type options struct {
+	suite    string
 	rounds   int
 	only     string
 	short    bool
@@ -39,12 +64,13 @@ type options struct {
 
 func main() {
 	var o options
+	flag.StringVar(&o.suite, "suite", "node", "the target table: node or cluster")
 	flag.IntVar(&o.rounds, "rounds", 9, "rounds per point; medians are taken over them")
 	flag.StringVar(&o.only, "only", "", "measure only the points whose name matches this `regexp`")
 	flag.BoolVar(&o.short, "short", false, "try the tool: a hundredth of the data, runs of 0.3 s; figures mean nothing")
 	flag.BoolVar(&o.selfTest, "self-test", false, "try the tool: redis-server stands in for neargrid too")
 	flag.StringVar(&o.traces, "traces", "testdata/traces", "`directory` of the cache traces")
-	flag.StringVar(&o.out, "out", "", "report `file`; a whole run writes "+reportFile+" unless set, others write none")
+	flag.StringVar(&o.out, "out", "", "report `file`; a whole run writes the suite's unless set, others write none")
 	flag.Parse()
 	o.args = os.Args[1:]
 
@@ -59,11 +85,11 @@ func main() {
 
 // run measures, prints, writes the report and answers the exit status.
 func run(ctx context.Context, o options, w io.Writer) (int, error) {
-	chosen, err := choose(points, o.only)
+	out, err := o.reportPath()
 	if err != nil {
 		return exitFault, err
 	}
-	out, err := o.reportPath()
+	chosen, err := choose(o.measures().points, o.only)
 	if err != nil {
 		return exitFault, err
 	}
@@ -91,7 +117,7 @@ func run(ctx context.Context, o options, w io.Writer) (int, error) {
 	missed := rep.missed()
 	fmt.Fprint(w, "\n", rep.verdict(), "\n")
 	if out != "" {
-		if err := rep.write(out, missesFile); err != nil {
+		if err := rep.write(out, o.measures().misses); err != nil {
 			return exitFault, err
 		}
 		fmt.Fprintln(w, "wrote", out)
@@ -128,11 +154,15 @@ func (o options) whole() bool { return o.only == "" && !o.short && !o.selfTest }
 // reportPath answers the file to write, empty for none. A run that is not whole never replaces the checked-in report.
 func (o options) reportPath() (string, error) {
 	switch {
+	case o.measures().title == "":
+		return "", fmt.Errorf("-suite %s: there are node and cluster", o.suite)
+	case o.selfTest && o.measures().target != "bench":
+		return "", errors.New("-self-test is for -suite node")
 	case o.rounds < 1:
 		return "", fmt.Errorf("-rounds %d: at least 1", o.rounds)
 	case o.out == "" && o.whole():
-		return reportFile, nil
-	case o.out != "" && !o.whole() && sameFile(o.out, reportFile):
+		return o.measures().report, nil
+	case o.out != "" && !o.whole() && sameFile(o.out, o.measures().report):
 		return "", fmt.Errorf("-out %s: a run with -only, -short or -self-test may not replace the report", o.out)
 	}
 	return o.out, nil

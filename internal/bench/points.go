@@ -48,6 +48,9 @@ const (
 	offeredRate    metric = "offered rate"
 	latencyP99     metric = "p99 latency"
 	latencyP999    metric = "p99.9 latency"
+	coresIdle      metric = "cores in use, idle"
+	residentNode   metric = "resident memory a node"
+	timeToStart    metric = "time until it serves"
 )
 
 // target is a bound on one metric of a point: on ours divided by Redis's, or on ours alone where absolute is set.
@@ -90,8 +93,8 @@ func faster(ratio float64) []target {
 
 func smaller(ratio float64) []target { return []target{{metric: resident, rule: atMost, limit: ratio}} }
 
-// points is the target table.
-var points = []point{
+// nodePoints is the target table of one node.
+var nodePoints = []point{
 	{"SET", unpipelined, drive{test: "set", row: "SET", cpu: true}.run},
 	{"GET", unpipelined, drive{test: "get", row: "GET", prepare: fillStrings, cpu: true}.run},
 	{"SET pipeline 16", pipelined, drive{test: "set", row: "SET", pipeline: 16, cpu: true}.run},

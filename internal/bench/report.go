@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,8 @@ var (
 	bytesEach    = unit{"B", 1}
 	percent      = unit{"%", 2}
 	items        = unit{"items", 0}
+	cores        = unit{"cores", 3}
+	seconds      = unit{"s", 1}
 )
 
 func (u unit) format(v float64) string {
@@ -289,7 +292,9 @@ func (rep report) write(path, missesPath string) error {
 
 func (rep report) markdown(misses string) string {
 	var b strings.Builder
-	b.WriteString("# One node against redis-server\n\nWritten by `make bench`; do not edit. The last section is kept by hand in misses.md.\n\n")
+	suite := rep.options.measures()
+	fmt.Fprintf(&b, "# %s\n\nWritten by `make %s`; do not edit. The last section is kept by hand in %s.\n\n",
+		suite.title, suite.target, filepath.Base(suite.misses))
 	for _, warning := range rep.warnings() {
 		fmt.Fprintf(&b, "**%s**\n\n", warning)
 	}
@@ -300,10 +305,10 @@ func (rep report) markdown(misses string) string {
 		{"date", rep.started.UTC().Format("2006-01-02 15:04 UTC") + ", took " + rep.took.Round(time.Second).String()},
 		{"machine", rep.machine}, {"versions", rep.versions}, {"rounds", rounds},
 		{"command", "`" + strings.Join(append([]string{"go run ./internal/bench"}, rep.options.args...), " ") + "`"},
-		{"servers", "`neargrid server --listen 127.0.0.1:PORT --data-dir DIR`, `redis-server --save '' --appendonly no`, same loopback"},
-		{"clients", fmt.Sprintf("redis-benchmark, %d clients, %d B values, %d keys, at least %s a run; CPU is user and system time of the whole server process",
-			clientCount, valueSizeBytes, keySpace, fullScale.runMin)},
-		{"memory", fmt.Sprintf("VmRSS over the empty server's, read %s after the load", fullScale.settle)},
+		{"servers", suite.servers + ", `redis-server --save '' --appendonly no`, same loopback"},
+		{"clients", fmt.Sprintf("redis-benchmark, %d clients, %d B values, %d keys, at least %s a run; CPU is user and system time of %s",
+			clientCount, valueSizeBytes, keySpace, fullScale.runMin, suite.cpu)},
+		{"memory", fmt.Sprintf(suite.memory, fullScale.settle)},
 	} {
 		fmt.Fprintf(&b, "- %s: %s\n", fact[0], fact[1])
 	}

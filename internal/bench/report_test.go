@@ -198,16 +198,16 @@ func TestReportPath(t *testing.T) {
 		want    string
 		fails   bool
 	}{
-		{options{rounds: 9}, reportFile, false},
-		{options{rounds: 2}, reportFile, false},
+		{options{rounds: 9}, suites["node"].report, false},
+		{options{rounds: 2}, suites["node"].report, false},
 		{options{rounds: 9, out: "x.md"}, "x.md", false},
 		{options{rounds: 9, only: "SET"}, "", false},
 		{options{rounds: 9, short: true}, "", false},
 		{options{rounds: 9, selfTest: true}, "", false},
 		{options{rounds: 9, selfTest: true, out: "x.md"}, "x.md", false},
-		{options{rounds: 9, selfTest: true, out: reportFile}, "", true},
-		{options{rounds: 9, short: true, out: "./docs/../" + reportFile}, "", true},
-		{options{rounds: 9, only: "SET", out: reportFile}, "", true},
+		{options{rounds: 9, selfTest: true, out: suites["node"].report}, "", true},
+		{options{rounds: 9, short: true, out: "./docs/../" + suites["node"].report}, "", true},
+		{options{rounds: 9, only: "SET", out: suites["node"].report}, "", true},
 		{options{rounds: 0}, "", true},
 	} {
 		got, err := c.options.reportPath()
@@ -219,7 +219,7 @@ func TestReportPath(t *testing.T) {
 
 func TestPointNamesAreDistinct(t *testing.T) {
 	seen := map[string]bool{}
-	for _, p := range points {
+	for _, p := range nodePoints {
 		if seen[p.name] {
 			t.Errorf("two points are named %s", p.name)
 		}
@@ -228,12 +228,12 @@ func TestPointNamesAreDistinct(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	got, err := choose(points, "^[SG]ET$")
+	got, err := choose(nodePoints, "^[SG]ET$")
 	if err != nil || len(got) != 2 || got[0].name != "SET" || got[1].name != "GET" {
 		t.Errorf("choose ^[SG]ET$ = %v, %v, want SET and GET", got, err)
 	}
 	for _, pattern := range []string{"no such point", "("} {
-		if got, err := choose(points, pattern); err == nil {
+		if got, err := choose(nodePoints, pattern); err == nil {
 			t.Errorf("choose %q = %d points, want an error", pattern, len(got))
 		}
 	}

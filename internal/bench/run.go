@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type lab struct {
 	rounds   int
 	traces   string
 	scale    scale
+	startMax time.Duration // for a server to answer; 0 = startTimeout
 }
 
 // program is a server that can be started any number of times.
@@ -85,7 +87,7 @@ func newLab(ctx context.Context, o options) (*lab, error) {
 func (l *lab) close() { os.RemoveAll(l.dir) }
 
 func nodeArgs(port int, dir string) []string {
-	return []string{"server", "--listen", "127.0.0.1:" + strconv.Itoa(port), "--data-dir", dir}
+	return []string{"server", "--listen", "127.0.0.1:" + strconv.Itoa(port), "--cluster-listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--data-dir", dir}
 }
 
 func redisArgs(port int, dir string) []string {
@@ -134,16 +136,28 @@ type server struct {
 	dir    string
 	kill   context.CancelFunc
 	exited chan struct{} // closed once the process is gone and reaped
+
+	clusterPort int       // of the cluster door; 0 = none
+	peerPort    int       // of the peer port; 0 = none
+	others      []*server // processes that serve together with this one
+	runs        int       // of redis-benchmark so far
 }
+
+// processes are all that serve together.
+func (s *server) processes() []*server { return append([]*server{s}, s.others...) }
 
 // start runs one server in a directory of its own and waits until it answers PING.
 func (l *lab) start(ctx context.Context, s side) (*server, error) {
-	prog := l.programs[s]
-	dir, err := os.MkdirTemp(l.dir, "server-")
+	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	return l.launch(ctx, l.programs[s], port)
+}
+
+// launch starts a program and waits until it answers PING.
+func (l *lab) launch(ctx context.Context, prog program, port int) (*server, error) {
+	dir, err := os.MkdirTemp(l.dir, "server-")
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +186,7 @@ func (l *lab) start(ctx context.Context, s side) (*server, error) {
 		defer close(srv.exited)
 		_ = cmd.Wait()
 	}()
-	if err := srv.awaitReady(ctx); err != nil {
+	if err := srv.awaitReady(ctx, cmp.Or(l.startMax, startTimeout)); err != nil {
 		err = fmt.Errorf("start %s: %w%s", prog.name, err, srv.logTail())
 		srv.stop()
 		return nil, err
@@ -181,13 +195,16 @@ func (l *lab) start(ctx context.Context, s side) (*server, error) {
 }
 
 func (s *server) stop() {
+	for _, other := range s.others {
+		other.stop()
+	}
 	s.kill()
 	<-s.exited
 	os.RemoveAll(s.dir)
 }
 
-func (s *server) awaitReady(ctx context.Context) error {
-	deadline := time.NewTimer(startTimeout)
+func (s *server) awaitReady(ctx context.Context, limit time.Duration) error {
+	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	for {
 		if err := s.do("PING"); err == nil {
@@ -198,7 +215,7 @@ func (s *server) awaitReady(ctx context.Context) error {
 		case <-s.exited:
 			return errors.New("it exited")
 		case <-deadline.C:
-			return fmt.Errorf("no answer to PING on %s within %s", s.addr, startTimeout)
+			return fmt.Errorf("no answer to PING on %s within %s", s.addr, limit)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -214,13 +231,20 @@ func (s *server) logTail() string {
 	return "\n" + strings.TrimSpace(string(text[max(0, len(text)-logTailBytes):]))
 }
 
-// cpu is the processor time of the whole process so far, in user and kernel mode, all threads.
-func (s *server) cpu() (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.pid))
-	if err != nil {
-		return 0, err
+// cpu is the processor time so far of all processes that serve together, in user and kernel mode, all threads.
+func (s *server) cpu() (sum time.Duration, err error) {
+	for _, p := range s.processes() {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
+		if err != nil {
+			return 0, err
+		}
+		used, err := parseCPU(string(text))
+		if err != nil {
+			return 0, err
+		}
+		sum += used
 	}
-	return parseCPU(string(text))
+	return sum, nil
 }
 
 // parseCPU reads utime and stime, fields 14 and 15 of /proc/PID/stat. The second field is the program's name in
@@ -258,6 +282,16 @@ func parseResident(status string) (int64, error) {
 		return kib << 10, err
 	}
 	return 0, errors.New("/proc status has no VmRSS line")
+}
+
+// portIsFree tells whether a port of the loopback can be listened on.
+func portIsFree(port int) bool {
+	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	ln.Close()
+	return true
 }
 
 func freePort() (int, error) {

@@ -14,7 +14,11 @@ type mutant struct {
 	files map[string]string // by path from the module's root: the content with the bug
 }
 
-type testName struct{ pkg, name string }
+// testName is a test, with flags of its own.
+type testName struct {
+	pkg, name string
+	flags     []string
+}
 
 // readAll reads every mutant in a directory, and the files they change from the working directory.
 func readAll(dir string) ([]*mutant, error) {
@@ -73,8 +77,8 @@ func parse(text string) (*mutant, error) {
 			old.WriteString(line[1:])
 		case line[0] == '+':
 			changed.WriteString(line[1:])
-		case words[0] == "test" && len(words) == 3:
-			m.tests = append(m.tests, testName{words[1], words[2]})
+		case words[0] == "test" && len(words) >= 3:
+			m.tests = append(m.tests, testName{words[1], words[2], words[3:]})
 		case words[0] == "file" && len(words) == 2:
 			if err := apply(); err != nil {
 				return nil, err

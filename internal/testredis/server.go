@@ -102,7 +102,7 @@ func LaunchNeargrid(flags ...string) (*Server, error) {
 		return nil, err
 	}
 	return launch(func(port int, dir string) *exec.Cmd {
-		args := []string{"server", "--listen", "127.0.0.1:" + strconv.Itoa(port), "--data-dir", filepath.Join(dir, "data")}
+		args := []string{"server", "--listen", "127.0.0.1:" + strconv.Itoa(port), "--cluster-listen", "off", "--peer-listen", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "data")}
 		return exec.Command(path, append(args, flags...)...)
 	})
 }
