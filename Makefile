@@ -46,7 +46,7 @@ fuzz: ## run every fuzz target with FUZZTIME (100000x) inputs, or for a time suc
 cross: ## build for each system and processor we support, and compile the tests for macOS too
 	@for p in $(PLATFORMS); do \
 		echo "$$p"; \
-		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/neargrid || exit 1; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build -pgo=off -o /dev/null ./cmd/neargrid || exit 1; \
 	done
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
 

@@ -20,12 +20,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
 
 // testTimeout bounds one test run; a bug may be that something never ends.
-const testTimeout = "60s"
+const testTimeout = "120s"
 
 func main() {
 	if err := run("internal/mutants/testdata"); err != nil {
@@ -34,7 +36,8 @@ func main() {
 	}
 }
 
-// run plants every bug found in a directory. It runs in the module's root.
+// run plants every bug found in a directory, as many at a time as there are processors, and prints the verdicts in order.
+// It runs in the module's root.
 func run(dir string) error {
 	mutants, err := readAll(dir)
 	if err != nil {
@@ -43,21 +46,34 @@ func run(dir string) error {
 	if err := passUnchanged(mutants); err != nil {
 		return err
 	}
-	survived := 0
+	var verdicts []chan verdict
+	slots := make(chan struct{}, runtime.NumCPU())
 	for _, m := range mutants {
-		for _, test := range m.tests {
-			start := time.Now()
-			caught, err := m.caughtBy(test)
-			if err != nil {
-				return fmt.Errorf("%s: %w", m.name, err)
-			}
-			verdict := "caught"
-			if !caught {
-				verdict = "SURVIVED"
-				survived++
-			}
-			fmt.Printf("%-28s %-8s by %s %s (%.1f s)\n", m.name, verdict, test.pkg, test.name, time.Since(start).Seconds())
+		of := make([]chan verdict, len(m.tests))
+		for i := range of {
+			of[i] = make(chan verdict, 1)
 		}
+		verdicts = append(verdicts, of...)
+		go func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			for i, test := range m.tests { // one after the other: they share what was compiled
+				start := time.Now()
+				caught, err := m.caughtBy(test)
+				of[i] <- verdict{m, test, caught, time.Since(start), err}
+			}
+		}()
+	}
+	survived := 0
+	for _, next := range verdicts {
+		v := <-next
+		if v.err != nil {
+			return fmt.Errorf("%s: %w", v.mutant.name, v.err)
+		}
+		if !v.caught {
+			survived++
+		}
+		fmt.Println(v)
 	}
 	if survived > 0 {
 		return fmt.Errorf("%d tests did not notice the bug that they should", survived)
@@ -65,17 +81,47 @@ func run(dir string) error {
 	return nil
 }
 
-// passUnchanged runs the named tests without any bug: one that fails anyway would notice nothing.
+// verdict is what one test said of one bug. An err says that it said nothing, for instance because nothing was compiled.
+type verdict struct {
+	mutant *mutant
+	test   testName
+	caught bool
+	took   time.Duration
+	err    error
+}
+
+func (v verdict) String() string {
+	word := "SURVIVED"
+	if v.caught {
+		word = "caught"
+	}
+	return fmt.Sprintf("%-28s %-8s by %s %s (%.1f s)", v.mutant.name, word, v.test.pkg, v.test.name, v.took.Seconds())
+}
+
+// passUnchanged runs the named tests without any bug, those of a package together: one that fails anyway would notice nothing.
 func passUnchanged(mutants []*mutant) error {
-	passed := map[string]bool{}
+	var groups []testName
 	for _, m := range mutants {
 		for _, test := range m.tests {
-			if passed[fmt.Sprint(test)] {
-				continue
+			i := slices.IndexFunc(groups, func(g testName) bool {
+				return g.pkg == test.pkg && slices.Equal(g.flags, test.flags)
+			})
+			switch {
+			case i < 0:
+				groups = append(groups, test)
+			case !slices.Contains(strings.Split(groups[i].name, "|"), test.name):
+				groups[i].name += "|" + test.name
 			}
-			passed[fmt.Sprint(test)] = true
-			if out, err := test.run(); err != nil {
-				return fmt.Errorf("without a planted bug: %w\n%s", err, out)
+		}
+	}
+	for _, g := range groups {
+		out, err := g.run("-v")
+		if err != nil {
+			return fmt.Errorf("without a planted bug: %w\n%s", err, out)
+		}
+		for _, name := range strings.Split(g.name, "|") {
+			if !strings.Contains(out, "--- PASS: "+name+" ") {
+				return fmt.Errorf("%s has no test %s that passes", g.pkg, name)
 			}
 		}
 	}
@@ -118,17 +164,14 @@ func (m *mutant) caughtBy(test testName) (bool, error) {
 	return true, nil
 }
 
-// run runs the test, with flags for go test beside its own.
+// run runs the tests that t names (with | between them), with flags for go test beside their own.
 func (t testName) run(flags ...string) (out string, err error) {
-	args := append([]string{"test", "-vet=off", "-timeout", testTimeout, "-run", "^" + t.name + "$"}, flags...)
+	args := append([]string{"test", "-vet=off", "-timeout", testTimeout, "-run", "^(" + t.name + ")$"}, flags...)
 	args = append(append(args, t.pkg), t.flags...)
 	cmd := exec.Command("go", args...)
 	b, err := cmd.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%s: %w", cmd, err)
-	}
-	if err == nil && strings.Contains(string(b), "no tests to run") {
-		err = fmt.Errorf("%s: there is no such test", cmd)
 	}
 	return string(b), err
 }

@@ -1,0 +1,6 @@
+//go:build !race
+
+package core
+
+// defaultSeeds is how many grids go test simulates.
+const defaultSeeds = 100
