@@ -562,6 +562,19 @@ func TestRouteCommits(t *testing.T) {
 			[a] > GET b
 			[a] "2"
 		`},
+		{"what has looked for its node for long waits for its commit as much less", `
+			lapse a a 0
+			gate a
+			[a] > INCR a
+			pass 3s
+			lapse a a no
+			pass 1950ms
+			pass 100ms
+			[a] -INDETERMINATE...
+			commit a
+			[a] > GET a
+			[a] "1"
+		`},
 	})
 }
 

@@ -158,11 +158,15 @@ func (m *mutant) caughtBy(test testName) (bool, error) {
 	if err == nil {
 		return false, nil
 	}
-	if strings.Contains(out, "[build failed]") || !strings.Contains(out, "--- FAIL: ") && !strings.Contains(out, "panic: ") {
+	if strings.Contains(out, "[build failed]") || !slices.ContainsFunc(ends, func(end string) bool { return strings.Contains(out, end) }) {
 		return false, fmt.Errorf("%w\n%s", err, out)
 	}
 	return true, nil
 }
+
+// ends are what a test's output says where it failed, in whatever way: a bug in the store may well read memory that is not there, which
+// the runtime calls a fatal error.
+var ends = []string{"--- FAIL: ", "panic: ", "fatal error: "}
 
 // run runs the tests that t names (with | between them), with flags for go test beside their own.
 func (t testName) run(flags ...string) (out string, err error) {
