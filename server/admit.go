@@ -1,6 +1,9 @@
 package server
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // verdict is what has become of a command that was to be executed here.
 type verdict uint8
@@ -76,13 +79,12 @@ func (c *Call) reignOf(p int) uint64 {
 	return 0
 }
 
-// confirm tells whether the command has been answered, once its locks are given back. The clock is read after the last look at data:
-// what was read is good only while no other node may have served the partition, which is until the lease ends (R9). A reply that may
-// not leave is taken back; start is where it begins.
-func (c *Call) confirm(start int) bool {
+// confirm tells whether the command has been answered, once its locks are given back. at is read from the clock after the last look at
+// data: what was read is good only while no other node may have served the partition, which is until the lease ends (R9). A reply that
+// may not leave is taken back; start is where it begins.
+func (c *Call) confirm(start int, at time.Duration) bool {
 	c.Tx.Guard = nil
 	if c.verdict == admitted && len(c.parts) > 0 && len(c.reigns) == len(c.parts) {
-		at := c.srv.clock()
 		for i, p := range c.parts {
 			if reign, ok := c.srv.router.Serves(p, at); !ok || reign != c.reigns[i] {
 				c.verdict = elsewhere

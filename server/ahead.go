@@ -34,8 +34,8 @@ func (a *ahead) take() (args [][]byte, size int, ok bool) {
 }
 
 // lookAhead parses the complete commands at the start of buf, and prefetches for them. It guesses that the first argument is a
-// key and the second a member of it, as they are for most commands; a wrong guess costs nothing but time. Inline commands and
-// what is malformed it leaves to the session's own reader.
+// key and the second a member of it, unless the last command was about strings, which have none: a wrong guess costs nothing but time.
+// Inline commands and what is malformed it leaves to the session's own reader.
 func (c *Call) lookAhead(buf []byte) {
 	a := &c.ahead
 	if a.skip > 0 {
@@ -44,7 +44,7 @@ func (c *Call) lookAhead(buf []byte) {
 	}
 	a.n, a.next, a.args = 0, 0, a.args[:0]
 	a.reader.MaxBulk, a.reader.Unauthenticated = c.s.reader.MaxBulk, c.s.reader.Unauthenticated
-	keys := 0
+	keys, mayHaveMembers := 0, c.lastRow == nil || c.lastRow.Group != "string"
 	for len(buf) > 0 && buf[0] == '*' && a.n < len(a.commands) {
 		size, ok, err := a.reader.Parse(buf)
 		if !ok || err != nil {
@@ -57,7 +57,7 @@ func (c *Call) lookAhead(buf []byte) {
 		a.args = append(a.args, args...)
 		if len(args) > 1 && len(args[1]) > 0 {
 			a.keys[keys], a.members[keys] = args[1], nil
-			if len(args) > 2 {
+			if len(args) > 2 && mayHaveMembers {
 				a.members[keys] = args[2]
 			}
 			keys++

@@ -185,10 +185,11 @@ func (c *Call) call() bool {
 		c.wrote = c.wrote || c.Tx.Changed() > 0 // EXEC has ended its transaction itself
 	}
 	c.Tx.End()
-	if c.srv.router != nil && !c.confirm(start) {
+	end := c.srv.clock()
+	if c.srv.router != nil && !c.confirm(start, end) {
 		return false
 	}
-	c.account(c.Row, start)
+	c.account(c.Row, start, end)
 	return true
 }
 
@@ -270,9 +271,8 @@ func addSorted(set []int, v int) []int {
 	return slices.Insert(set, i, v)
 }
 
-// account keeps the row's statistics, the slow log and the error counters. start is where the reply begins.
-func (c *Call) account(row *Row, start int) {
-	end := c.srv.clock()
+// account keeps the row's statistics, the slow log and the error counters. start is where the reply begins, end when the command ended.
+func (c *Call) account(row *Row, start int, end time.Duration) {
 	took := end - c.now
 	c.now = end
 	if c.tally.row != row {

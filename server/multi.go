@@ -233,7 +233,7 @@ func cmdExec(c *Call) {
 		c.Tx.DB, c.Tx.CountHits = c.s.db, q.row.Flags&ReadOnly != 0
 		start := len(c.W.Buf)
 		c.run()
-		c.account(q.row, start)
+		c.account(q.row, start, c.srv.clock())
 		c.W.Buf = c.W.Buf[:min(len(c.W.Buf), begin+hard+1)] // a client over the limit is closed: it needs no more
 	}
 	c.Row, c.Args = row, args
