@@ -29,6 +29,7 @@ type controlLoop struct {
 	wordAt     time.Duration        // of the last word from a leader
 	controller *core.Controller     // while serves
 	since      map[core.Member]standing
+	observed   *core.Table // since is as it was in this one
 
 	// What is being done elsewhere; at most one of each.
 	verifying, preparing, proposing, voting, registering, flushing, saving bool
@@ -257,6 +258,10 @@ func (l *controlLoop) takeLeader(term uint64) {
 // observe notes since when nodes are there, or gone.
 func (l *controlLoop) observe(now time.Duration) {
 	t := l.c.follower.newest()
+	if t == l.observed {
+		return
+	}
+	l.observed = t
 	for m := range l.since {
 		if n := t.Node(m.Node); n == nil || n.Inc != m.Inc {
 			delete(l.since, m)

@@ -290,8 +290,9 @@ func (m *Membership) reachAll(ctx context.Context, addrs []string) func(yield fu
 		defer tries.Wait()
 		defer cancel()
 		results := make(chan reached, len(addrs))
+		others := m.others()
 		for _, addr := range addrs {
-			tries.Go(func() { results <- reached{addr, m.reach(ctx, addr)} })
+			tries.Go(func() { results <- reached{addr, m.reach(ctx, addr, others)} })
 		}
 		for range addrs {
 			if !yield(<-results) {
@@ -301,14 +302,14 @@ func (m *Membership) reachAll(ctx context.Context, addrs []string) func(yield fu
 	}
 }
 
-// reach makes sure that the node at an address is a member. It knocks first: memberlist knows no context, and its errors are
-// text.
-func (m *Membership) reach(ctx context.Context, addr string) error {
+// reach makes sure that the node at an address is a member, as those of others are. It knocks first: memberlist knows no context, and
+// its errors are text.
+func (m *Membership) reach(ctx context.Context, addr string, others map[netip.AddrPort]bool) error {
 	at, err := m.transport.Resolve(ctx, addr)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNobody, err)
 	}
-	if m.isMember(at) {
+	if others[at] {
 		return nil
 	}
 	conn, err := m.transport.Dial(ctx, at.String(), Gossip)
@@ -333,11 +334,15 @@ func whyNot(err error) error {
 	return fmt.Errorf("%w: %w", ErrNobody, err)
 }
 
-// isMember tells whether another node that is alive has a peer port at an address.
-func (m *Membership) isMember(at netip.AddrPort) bool {
-	return slices.ContainsFunc(m.Members(), func(i MemberInfo) bool {
-		return i.Status == MemberAlive && i.Peer == at && i.Member.Node != m.own()
-	})
+// others are the peer ports of the other nodes that are alive.
+func (m *Membership) others() map[netip.AddrPort]bool {
+	at := map[netip.AddrPort]bool{}
+	for _, i := range m.Members() {
+		if i.Status == MemberAlive && i.Member.Node != m.own() {
+			at[i.Peer] = true
+		}
+	}
+	return at
 }
 
 // exchange has both sides learn each other's members.

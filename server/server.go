@@ -278,11 +278,12 @@ func (srv *Server) expireDue(period time.Duration) {
 	begin := srv.clock()
 	end := begin + period*time.Duration(percent)/100
 	defer func() { srv.noteLatency(eventExpireCycle, srv.clock()-begin) }()
+	now := begin
 	for range srv.store.Partitions() {
 		p := srv.store.Partition(srv.nextExpire)
 		srv.nextExpire = (srv.nextExpire + 1) % srv.store.Partitions()
-		for p.ExpireDue(srv.wallMs(srv.clock())) {
-			if srv.clock() > end {
+		for p.ExpireDue(srv.wallMs(now)) {
+			if now = srv.clock(); now > end {
 				return
 			}
 		}
