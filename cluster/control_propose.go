@@ -223,6 +223,8 @@ func describeCommand(cmd core.Command) string {
 		return "fence " + cmd.Member.String()
 	case core.Leave:
 		return "let go " + cmd.Member.String()
+	case core.SetFeature:
+		return fmt.Sprintf("raise the feature level to %d", cmd.Feature)
 	}
 	return fmt.Sprintf("command %d", cmd.Kind)
 }

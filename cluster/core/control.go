@@ -93,6 +93,9 @@ func (c *Controller) Tick(t *Table, leads bool, now time.Duration) (commands []C
 	if len(dead) == 0 && (t.Version != c.version || now >= c.plannedAt+c.opt.Repeat) {
 		// A plan takes its time, and there is no other before the table changes.
 		c.version, c.plannedAt = t.Version, now
+		if level := t.featureOfAll(); level > t.Settings.Feature {
+			commands = append(commands, Command{Kind: SetFeature, Feature: level})
+		}
 		changes = append(changes, Plan(t, c.opt.Limits)...)
 	}
 	if len(changes) > 0 {

@@ -51,10 +51,13 @@ func (r *controlRoom) run(d time.Duration) string {
 	return strings.Join(lines, "; ")
 }
 
-// describeCommand names fences and resets; the plan has tests of its own.
+// describeCommand names fences, resets and feature levels; the plan has tests of its own.
 func describeCommand(c Command) (what []string) {
-	if c.Kind == FenceNode {
+	switch c.Kind {
+	case FenceNode:
 		return []string{"fence " + string(c.Member.Node)}
+	case SetFeature:
+		return []string{fmt.Sprintf("feature level %d", c.Feature)}
 	}
 	for _, ch := range c.Changes {
 		if ch.Kind == Reset {
@@ -303,4 +306,26 @@ func TestR3ForgetsOldStarts(t *testing.T) {
 	if n := len(r.c.heard); n != 2 {
 		t.Errorf("%d members are remembered, of 2 nodes", n)
 	}
+}
+
+// R27: the level is raised once the last node of the registry speaks it, one that is down included.
+func TestR27Raise(t *testing.T) {
+	r := newControlRoom(t, oneRow, memA, memB)
+	upgrade := func(m Member, old Member) {
+		n := testNode(m)
+		n.FeatureMax = 3
+		r.do(Command{Kind: Register, Node: n, Member: old})
+	}
+	r.expect(time.Second, "")
+	upgrade(memA, memA)
+	r.expect(time.Second, "")
+	r.do(Command{Kind: FenceNode, Member: memB})
+	r.alive = []Member{memA}
+	r.expect(time.Second, "")
+	upgrade(memB2, memB)
+	r.alive = []Member{memA, memB2}
+	r.expect(200*time.Millisecond, "50ms feature level 3")
+	r.expect(time.Second, "350ms feature level 3") // nothing came of it
+	r.do(Command{Kind: SetFeature, Feature: 3})
+	r.expect(2*time.Second, "")
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -334,6 +335,19 @@ func (t *Table) leave(m Member) error {
 	}
 	t.Nodes = slices.DeleteFunc(slices.Clone(t.Nodes), func(n Node) bool { return n.ID == m.Node })
 	return nil
+}
+
+// featureOfAll is the highest level that every node of the registry speaks (R27). Those that are fenced count: a node that is down while
+// others are upgraded would not be let in again. One that is down for good holds the level back until it is drained.
+func (t *Table) featureOfAll() uint32 {
+	level := uint32(math.MaxUint32)
+	for i := range t.Nodes {
+		level = min(level, t.Nodes[i].FeatureMax)
+	}
+	if len(t.Nodes) == 0 {
+		return 0
+	}
+	return level
 }
 
 func (t *Table) setFeature(level uint32) error {
