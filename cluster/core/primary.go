@@ -202,9 +202,14 @@ func (r *Replica) beginWalk(p *progress) {
 	p.state, p.walk, p.bound, p.walked, p.match = walking, r.walks, 0, 0, 0
 }
 
-// join proposes that a learner which has everything becomes a member of the ISR; from here on it counts as one (R4).
+// join proposes that a learner which has everything becomes a member of the ISR; from here on it counts as one (R4). Everything is more
+// than what is known here to be committed:
+//
+//  1. P commits entry 10 with N, which does not hear of that; N's commit is 9. The learner M has 9.
+//  2. P dies, and N leads. With too few copies, or others that have not answered yet, its commit stays at 9.
+//  3. M has all up to 9, and joins. N dies, and M leads without entry 10.
 func (r *Replica) join(p *progress, s *Step, now time.Duration) {
-	if !p.learner || p.state != replicating || p.match < r.commit || r.leases.Until(p.Member) <= now {
+	if !p.learner || p.state != replicating || p.match < max(r.commit, r.inherited) || r.leases.Until(p.Member) <= now {
 		return
 	}
 	// Its data must not show what may yet be cut; with too few copies to commit, only it can help.

@@ -96,16 +96,18 @@ type Replica struct {
 	promise time.Duration
 
 	// Of a primary.
-	ready    []Member // Step.Ready's, used again
-	peers    []*progress
-	walks    uint32        // begun so far, to any copy
-	held     bool          // takes no commands: a handover is under way (R20)
-	heldAt   time.Duration //
-	offered  bool          // the handover is proposed: this epoch is never served again
-	nextTry  time.Duration // of a handover
-	proposed map[Change]time.Duration
-	tickedAt time.Duration
-	awokeAt  time.Duration // when the node was last found to have been asleep
+	ready []Member // Step.Ready's, used again
+	// inherited is the last entry when it took over: all up to here may have been committed by those who led before.
+	inherited uint64
+	peers     []*progress
+	walks     uint32        // begun so far, to any copy
+	held      bool          // takes no commands: a handover is under way (R20)
+	heldAt    time.Duration //
+	offered   bool          // the handover is proposed: this epoch is never served again
+	nextTry   time.Duration // of a handover
+	proposed  map[Change]time.Duration
+	tickedAt  time.Duration
+	awokeAt   time.Duration // when the node was last found to have been asleep
 }
 
 // progress is what a primary knows of one copy.
@@ -262,7 +264,7 @@ func (r *Replica) leadRow(continues bool, s *Step, now time.Duration) {
 			r.applied = r.log.last
 		}
 		r.bound = WalkDone
-		r.peers = nil
+		r.peers, r.inherited = nil, r.log.last
 	}
 	r.held, r.offered = false, false
 	r.nextTry = now

@@ -277,3 +277,34 @@ func TestR19SkippedEntriesAreWalked(t *testing.T) {
 		t.Errorf("the log goes on at %d with base %d", a.Last(), a.log.base)
 	}
 }
+
+// R4: What a primary inherited may be committed without its knowing, so a learner joins only once it has all of it.
+func TestR4LearnerLacksWhatIsInherited(t *testing.T) {
+	copies := inSync(t, memA, memB, memC)
+	a, b, c := copies[0], copies[1], copies[2]
+	a.proposeN(9, 0)
+	talk(t, a, b, 0)
+	talk(t, a, c, 0)
+	out := testRow(3, 2, []Member{memA, memB}, memC).since(memC, 3) // c comes back as a learner
+	for _, r := range copies {
+		r.follow(out, ms(10))
+	}
+	a.proposeN(1, ms(10))
+	a.OnAck(*b.OnAppend(a.pull(t, memB, ms(10))).Answer, ms(10))
+	if a.Commit() != 10 || b.Commit() != 9 {
+		t.Fatalf("a has committed %d, b knows of %d", a.Commit(), b.Commit())
+	}
+	b.opt.Settings.MinISR = 2
+	led := testRow(4, 4, []Member{memB}, memC).since(memC, 3)
+	b.follow(led, ms(20))
+	c.follow(led, ms(20))
+	b.granted(ms(20), memC)
+	question := b.pull(t, memC, ms(20))
+	s := b.OnAck(*c.OnAppend(question).Answer, ms(20))
+	if len(s.Propose) > 0 {
+		t.Errorf("%v is proposed with %d of %d entries", s.Propose, c.Last(), a.Commit())
+	}
+	if proposed, _ := talk(t, b, c, ms(20)); len(proposed) != 1 || proposed[0].Kind != Grow || c.Last() != 10 {
+		t.Errorf("with all %d entries: %v is proposed", c.Last(), proposed)
+	}
+}
