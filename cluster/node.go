@@ -285,6 +285,7 @@ func (n *Node) Start(store *partition.Store, e Executor) {
 
 // Serves, Writable, Await and Committed are the replicator's; they may be called once Start has returned.
 func (n *Node) Serves(p int, at time.Duration) (reign uint64, ok bool) { return n.repl.Serves(p, at) }
+func (n *Node) ServesUntil(p int, at time.Duration) time.Duration      { return n.repl.ServesUntil(p, at) }
 func (n *Node) Writable(p int) bool                                    { return n.repl.Writable(p) }
 func (n *Node) Await(rests []Rest, done func(error)) bool              { return n.repl.Await(rests, done) }
 func (n *Node) Committed(rests []Rest) bool                            { return n.repl.Committed(rests) }

@@ -159,6 +159,7 @@ func (a *replica) applyRow(row *core.Row, now time.Duration, tx *partition.Tx) c
 	}
 	if led && !goesOn {
 		a.failWaitersLocked(ErrIndeterminate)
+		tx.LoseTracked(a.id)
 	}
 	if a.mu.Primary() && !led {
 		a.commit.Store(a.mu.Commit())
@@ -215,8 +216,12 @@ func (a *replica) tick(tx *partition.Tx) {
 	tx.Begin(0, a.id)
 	a.r.leases.RLock()
 	a.mu.Lock()
+	held := a.mu.Held()
 	s := a.mu.Tick(now)
 	a.refreshLocked()
+	if a.mu.Held() && !held { // from here on nothing is executed, and a successor may begin as soon as it is asked to
+		tx.LoseTracked(a.id)
+	}
 	tx.SetActive(a.id, a.mu.ready && a.mu.Primary() && !a.mu.Held() && a.mu.Writable())
 	a.lightLocked(s)
 	a.expireWaitersLocked(now)

@@ -275,6 +275,17 @@ func (r *Replicator) Serves(p int, at time.Duration) (reign uint64, ok bool) {
 	return a.reign.Load(), a.serves(at)
 }
 
+// ServesUntil is until when commands on a partition may be executed here, by what is known at a time: when the leases run out, if none
+// is renewed. 0 = not now.
+func (r *Replicator) ServesUntil(p int, at time.Duration) time.Duration {
+	a := r.replicas[p]
+	until := time.Duration(a.until.Load())
+	if !a.serves(at) {
+		return 0
+	}
+	return until
+}
+
 // Writable tells whether enough copies are in sync to take writes (R13).
 func (r *Replicator) Writable(p int) bool { return r.replicas[p].writable.Load() }
 

@@ -8,6 +8,7 @@
 //	Tx         a transaction: the only way to read and to change data
 //	Batch      the sealed effects of one transaction on one partition; Partition.Apply plays them on a copy
 //	Value      what a look-up found; Hash, List, Set and Zset are views of it by type
+//	Tracker    who is told when keys that it has read change
 //	Space      the memory outside the Go heap that all data is in
 //
 // # A change
@@ -56,6 +57,7 @@
 //	expire.go      lazy and active expiry
 //	access.go      when and how often a record was used; evict.go eviction by that
 //	watch.go       WATCH
+//	track.go       who holds copies of keys, and is told when they change
 //	walk.go        SCAN's cursors, digests, compaction to the end
 //	transfer.go    a copy is filled: chunks of a walk, and the batches behind it
 //	seen.go        which batch a reply has to wait for

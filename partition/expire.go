@@ -43,7 +43,10 @@ func (p *Partition) expire(db int, at entry, key []byte) {
 	if p.passive {
 		return
 	}
+	origin := p.origin
+	p.origin = nil
 	p.emit(opDel, db, key)
+	p.origin = origin
 	p.remove(db, at)
 	p.lapsed++
 	p.stats.Expired++

@@ -23,6 +23,7 @@ func (p *Partition) applyDel(db int, h uint64, key []byte) bool {
 
 // FlushDB empties a database of every partition the transaction holds. It must hold all.
 func (tx *Tx) FlushDB(db int) {
+	tx.invalidateAll()
 	for _, p := range tx.parts {
 		p.looked = allBuckets // where it is empty already, too: that must be committed before a reply says so
 		if p.dbs[db] == nil || p.dbs[db].count == 0 {
@@ -63,6 +64,7 @@ func (p *Partition) applyFlushDB(db int) bool {
 
 // SwapDB exchanges two databases. The transaction must hold all partitions.
 func (tx *Tx) SwapDB(a, b int) {
+	tx.invalidateAll()
 	for _, p := range tx.parts {
 		p.noteWatchedDB(a, b)
 		p.noteWatchedDB(b, a)

@@ -23,7 +23,10 @@ type Partition struct {
 	changed int      // effects in the batch being built
 	lapsed  int      // of these, deletions of expired keys
 	touched []*dict  // may have something to compact
+	noticed bool     // somebody wants to know which keys change: see note
 	watched map[watchKey]*watch
+	tracked map[string]*trackers // who has read which keys, whatever their database
+	origin  Tracker              // the Origin of the transaction under way
 	stats   Stats
 	now     int64  // of the transaction under way, ms since 1970
 	scratch []byte // reused for copies within one call

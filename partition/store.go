@@ -51,15 +51,16 @@ type Options struct {
 
 // Store is all partitions of a node, and the memory they share.
 type Store struct {
-	Space  *Space
-	Limits *Limits
-	seed   Seed
-	sink   Sink
-	parts  []*Partition
-	shift  uint
-	group  atomic.Uint64 // the last group id given to a transaction over several partitions
-	reaper chan releaser // large values to be released off the loop
-	stop   chan struct{} // closed by Close
+	Space    *Space
+	Limits   *Limits
+	seed     Seed
+	sink     Sink
+	parts    []*Partition
+	shift    uint
+	group    atomic.Uint64 // the last group id given to a transaction over several partitions
+	tracking Tracking
+	reaper   chan releaser // large values to be released off the loop
+	stop     chan struct{} // closed by Close
 }
 
 // reaperQueueMax bounds the values waiting to be released; beyond it they are released at once.

@@ -308,6 +308,7 @@ func (p *Partition) loadKey(r *effectReader, head chunkHead) error {
 func (p *Partition) ResetTo(seq uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.loseTracked()
 	for db := range p.dbs {
 		p.noteWatchedDB(db, db)
 		p.applyFlushDB(db)

@@ -26,6 +26,8 @@ type Tx struct {
 	CountHits bool
 	// Guard, where set, decides on each partition that the transaction comes to without having held it beforehand.
 	Guard Guard
+	// Origin is on whose behalf the changes are made, where that is a tracker.
+	Origin Tracker
 
 	store *Store
 	parts []*Partition // locked, ascending
@@ -86,8 +88,18 @@ func (tx *Tx) begun(now int64) {
 	for _, p := range tx.parts {
 		p.now = now
 	}
+	if tx.Origin != nil {
+		tx.sign(tx.Origin)
+	}
 	tx.last.key = nil
 	tx.seen, tx.overdue = tx.seen[:0], false
+}
+
+// sign notes on whose behalf the partitions change.
+func (tx *Tx) sign(origin Tracker) {
+	for _, p := range tx.parts {
+		p.origin = origin
+	}
 }
 
 // End seals the batches, one for each partition that changed, and unlocks.
@@ -103,6 +115,9 @@ func (tx *Tx) End() {
 		group = tx.store.group.Add(1)
 	} else {
 		groupSize = 0
+	}
+	if tx.Origin != nil {
+		tx.sign(nil)
 	}
 	for _, p := range tx.parts {
 		tx.see(p, p.seal(tx.Now, group, groupSize))
@@ -254,8 +269,8 @@ func (tx *Tx) live(p *Partition, h uint64, key []byte) (v Value, ok bool) {
 // emit begins an effect on a key: its code, database and key; the caller appends its arguments.
 func (p *Partition) emit(op byte, db int, key []byte) {
 	p.emitUnwatched(op, db, key)
-	if len(p.watched) > 0 {
-		p.noteWatched(db, key)
+	if p.noticed {
+		p.note(db, key)
 	}
 }
 

@@ -33,6 +33,7 @@ func (tx *Tx) Watch(key []byte) Watched {
 		p.watched[k] = w
 	}
 	w.refs++
+	p.noticed = true
 	return Watched{p: p, key: k, version: w.version}
 }
 
@@ -84,15 +85,18 @@ func (w Watched) Unwatch() {
 	if k := w.p.watched[w.key]; k != nil {
 		if k.refs--; k.refs == 0 {
 			delete(w.p.watched, w.key)
+			w.p.renotice()
 		}
 	}
 }
 
-// Signal counts as a change of a watched key, without one: for commands that Redis takes for a change even where nothing
+// Signal counts as a change of a key to those who watch or track it, without one: for commands that Redis takes for a change even where nothing
 // is different afterwards.
 func (tx *Tx) Signal(key []byte) {
 	p, _ := tx.locate(key)
-	p.noteWatched(tx.DB, key)
+	if p.noticed {
+		p.note(tx.DB, key)
+	}
 }
 
 func (p *Partition) noteWatched(db int, key []byte) {

@@ -15,9 +15,16 @@ var clientRows = []*Row{
 		Since:   "2.4.0",
 		Summary: "Commands about connections.",
 		Subs: []*Row{
+			{Name: "caching", Arity: 3, Flags: NoScript | Loading | Stale, Group: "connection",
+				Since: "6.0.0", Complexity: "O(1)",
+				Summary: "Has the next command tracked, in OPTIN mode, or not tracked, in OPTOUT mode.",
+				Syntax:  "mode:<YES | NO>", Run: cmdClientCaching},
 			{Name: "getname", Arity: 2, Flags: NoScript | Loading | Stale, Group: "connection",
 				Since: "2.6.9", Complexity: "O(1)",
 				Summary: "Returns the connection's name.", Run: cmdClientGetname},
+			{Name: "getredir", Arity: 2, Flags: NoScript | Loading | Stale, Group: "connection",
+				Since: "6.0.0", Complexity: "O(1)",
+				Summary: "Returns the number of the connection that is told of changes to what this one reads.", Run: cmdClientGetredir},
 			{Name: "help", Arity: 2, Flags: Loading | Stale, Group: "connection",
 				Since: "5.0.0", Complexity: "O(1)",
 				Summary: "Lists the subcommands of CLIENT.", Run: cmdClientHelp},
@@ -51,6 +58,14 @@ var clientRows = []*Row{
 				Since: "2.6.9", Complexity: "O(1)",
 				Summary: "Names the connection.",
 				Syntax:  "connection-name", Run: cmdClientSetname},
+			{Name: "tracking", Arity: -3, Flags: NoScript | Loading | Stale, Group: "connection",
+				Since: "6.0.0", Complexity: "O(1)",
+				Summary: "Has the client told when keys change that it has read, or that begin with a prefix: for caches outside of the server.",
+				Syntax:  "status:<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+				Run:     cmdClientTracking},
+			{Name: "trackinginfo", Arity: 2, Flags: NoScript | Loading | Stale, Group: "connection",
+				Since: "6.2.0", Complexity: "O(1)",
+				Summary: "Describes what CLIENT TRACKING has set for this connection.", Run: cmdClientTrackinginfo},
 			{Name: "unblock", Arity: -3, Flags: Admin | NoScript | Loading | Stale, Group: "connection",
 				Since: "5.0.0", Complexity: "O(log N)",
 				Summary: "Ends another connection's blocking command.",
@@ -96,18 +111,9 @@ func cmdClientInfo(c *Call) { c.W.Verbatim([]byte(c.s.describe()+"\n"), "txt") }
 // describe is the session's line in CLIENT LIST, in Redis 7.0's form. It runs on the session's loop.
 func (s *Session) describe() string {
 	now := s.srv.clock()
-	flags, multi, multiMem, cmd := "N", -1, 0, "NULL"
+	multi, multiMem, cmd := -1, 0, "NULL"
 	if s.multi != nil {
-		flags, multi, multiMem = "x", len(s.multi.queue), s.multi.bytes
-	}
-	if s.info.Unix {
-		flags = strings.TrimPrefix(flags, "N") + "U"
-	}
-	if s.closing {
-		flags = strings.TrimPrefix(flags, "N") + "c"
-	}
-	if s.noEvict {
-		flags = strings.TrimPrefix(flags, "N") + "e"
+		multi, multiMem = len(s.multi.queue), s.multi.bytes
 	}
 	if s.last != nil {
 		cmd = s.last.fullName()
@@ -120,11 +126,36 @@ func (s *Session) describe() string {
 	if len(s.out) > s.sent {
 		events = "rw"
 	}
-	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=%d "+
-		"qbuf=%d qbuf-free=%d argv-mem=%d multi-mem=%d rbs=%d rbp=%d obl=%d oll=%d omem=%d tot-mem=%d events=%s cmd=%s user=%s redir=-1 resp=%d",
-		s.id, s.info.Remote, s.info.Local, s.info.FD, s.name, seconds(now-s.created), seconds(now-s.active), flags, s.db, multi,
+	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=0 ssub=0 multi=%d "+
+		"qbuf=%d qbuf-free=%d argv-mem=%d multi-mem=%d rbs=%d rbp=%d obl=%d oll=%d omem=%d tot-mem=%d events=%s cmd=%s user=%s redir=%d resp=%d",
+		s.id, s.info.Remote, s.info.Local, s.info.FD, s.name, seconds(now-s.created), seconds(now-s.active), s.flags(), s.db, s.subscriptions(), multi,
 		len(s.in), cap(s.in)-len(s.in), 0, multiMem, cap(s.out), cap(s.out), len(s.out)-s.sent, len(s.queue), waiting,
-		s.memory(), events, cmd, defaultUser, s.resp)
+		s.memory(), events, cmd, defaultUser, s.redirect(), s.resp)
+}
+
+// flags are the letters of CLIENT LIST, in Redis's order.
+func (s *Session) flags() string {
+	tracks := s.tracker != nil && s.tracker.mu.on
+	var letters []byte
+	for _, f := range []struct {
+		is     bool
+		letter byte
+	}{
+		{s.subscribed.Load(), 'P'},
+		{s.multi != nil, 'x'},
+		{tracks, 't'}, {tracks && s.tracker.isBroken(), 'R'}, {tracks && s.tracker.mu.bcast, 'B'},
+		{s.closing, 'c'},
+		{s.info.Unix, 'U'},
+		{s.noEvict, 'e'},
+	} {
+		if f.is {
+			letters = append(letters, f.letter)
+		}
+	}
+	if len(letters) == 0 {
+		return "N"
+	}
+	return string(letters)
 }
 
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
@@ -193,11 +224,11 @@ func (c *Call) chooseClients() (chosen []*Session, ok bool) {
 	case len(args) == 0:
 		return all, true
 	case len(args) == 2 && is(args[0], "type"):
-		normal, ok := c.clientType(args[1])
-		if !ok || !normal {
-			return nil, ok
+		ofType, ok := c.clientType(args[1])
+		if !ok {
+			return nil, false
 		}
-		return all, true
+		return slices.DeleteFunc(all, func(s *Session) bool { return !ofType(s) }), true
 	case len(args) > 1 && is(args[0], "id"):
 		for _, arg := range args[1:] {
 			id, ok := protocol.ParseInt(arg)
@@ -217,16 +248,18 @@ func (c *Call) chooseClients() (chosen []*Session, ok bool) {
 	return nil, false
 }
 
-// clientType reads the name of a type of client; all clients of ours are normal ones.
-func (c *Call) clientType(name []byte) (normal, ok bool) {
+// clientType reads the name of a type of client. Those that have subscribed are one, and there are no replicas of the Redis kind.
+func (c *Call) clientType(name []byte) (ofType func(*Session) bool, ok bool) {
 	switch lowerString(string(name)) {
 	case "normal":
-		return true, true
-	case "slave", "replica", "pubsub", "master":
-		return false, true
+		return func(s *Session) bool { return !s.subscribed.Load() }, true
+	case "pubsub":
+		return func(s *Session) bool { return s.subscribed.Load() }, true
+	case "slave", "replica", "master":
+		return func(*Session) bool { return false }, true
 	}
 	c.W.Error("ERR Unknown client type '" + untilNUL(name) + "'")
-	return false, false
+	return nil, false
 }
 
 func (srv *Server) allSessions() []*Session {
@@ -272,7 +305,7 @@ func cmdClientNoevict(c *Call) {
 type killFilter struct {
 	addr, laddr string
 	id          int64
-	none        bool // of a type or user that nobody is
+	ofType      func(*Session) bool // nil: any type
 	skipSelf    bool
 }
 
@@ -283,7 +316,7 @@ func cmdClientKill(c *Call) {
 	}
 	killed := 0
 	for _, s := range c.srv.allSessions() {
-		if f.none || f.id != 0 && s.id != f.id || f.addr != "" && s.info.Remote != f.addr ||
+		if f.ofType != nil && !f.ofType(s) || f.id != 0 && s.id != f.id || f.addr != "" && s.info.Remote != f.addr ||
 			f.laddr != "" && s.info.Local != f.laddr || f.skipSelf && s == c.s {
 			continue
 		}
@@ -325,11 +358,9 @@ func (c *Call) killFilter() (f killFilter, ok bool) {
 				return f, false
 			}
 		case "type":
-			normal, ok := c.clientType(arg)
-			if !ok {
+			if f.ofType, ok = c.clientType(arg); !ok {
 				return f, false
 			}
-			f.none = f.none || !normal
 		case "addr":
 			f.addr = string(arg)
 		case "laddr":

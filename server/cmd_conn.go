@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/subtle"
+	"slices"
 
 	"github.com/neargrid/neargrid/protocol"
 )
@@ -42,13 +43,17 @@ var connRows = []*Row{
 }
 
 func cmdPing(c *Call) {
-	switch len(c.Args) {
-	case 1:
-		c.W.Simple("PONG")
-	case 2:
-		c.W.Bulk(c.Args[1])
-	default:
+	switch {
+	case len(c.Args) > 2:
 		c.W.Error(wrongArity(c.Row))
+	case c.W.Resp != 3 && c.s.subscribed.Load(): // in the form of a message
+		c.W.Array(2)
+		c.W.BulkString("pong")
+		c.W.Bulk(slices.Concat(c.Args[1:]...))
+	case len(c.Args) == 1:
+		c.W.Simple("PONG")
+	default:
+		c.W.Bulk(c.Args[1])
 	}
 }
 
@@ -176,6 +181,11 @@ func cmdReset(c *Call) {
 	s := c.s
 	s.multi = nil
 	s.unwatch()
+	s.unsubscribe()
+	if t := s.tracker; t != nil && t.mu.on {
+		t.caching = false
+		t.change(trackingMode{}, s)
+	}
 	s.db, s.resp, s.name = 0, 2, ""
 	s.noEvict = false
 	s.replies = replyOn

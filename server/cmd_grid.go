@@ -1,13 +1,15 @@
 package server
 
 import (
+	"cmp"
+	"net"
 	"strconv"
 	"strings"
 
 	"github.com/neargrid/neargrid/protocol"
 )
 
-// gridRows are the commands that no Redis has. They answer at every door.
+// gridRows are the commands about the grid that no Redis has. They answer at every door.
 //
 // Those of a person are passed on to Router.Admin, whose words are: "status", for what 'neargrid status' shows, in JSON; "drain" and
 // "undrain", each with a node or without, for this one; "recover" and what is to be recovered; and, from INFO, "info".
@@ -24,8 +26,8 @@ var gridRows = []*Row{
 		Run:     func(c *Call) { c.gridAdmin("status", 1) }},
 	{Name: "grid.table", Arity: -1, Flags: Loading | Stale, Group: "grid", Since: sinceGrid,
 		Tips: []string{nondeterministic}, Complexity: "O(N)",
-		Summary: "Returns nodes and partitions for a client that routes by itself; to one that has this version, the version alone.",
-		Syntax:  "[version:integer]", Run: cmdGridTable},
+		Summary: "Returns nodes and who leads which partition, for a client that routes by itself; null to one that has this version.",
+		Syntax:  "[version:integer] [BACKUPS]", Run: cmdGridTable},
 	{Name: "grid.undrain", OffLoop: true, Arity: -1, Flags: adminOfGrid, Group: "grid", Since: sinceGrid, Complexity: "O(1)",
 		Summary: "Lets a node that was drained, this one if none is named, hold data again.",
 		Syntax:  "[node]", Run: func(c *Call) { c.gridAdmin("undrain", 2) }},
@@ -73,54 +75,134 @@ func gridError(err error) string {
 	return "ERR " + text
 }
 
-// cmdGridTable answers
+// cmdGridTable answers a map, in RESP2 an array of its keys and values:
 //
-//  1. version
-//  2. for each node: id, grid door, cluster door, peer port; empty where it has none
-//  3. for each partition: epoch, primary (empty: the partition is lost), array of backups
+//	version     of the table
+//	partitions  how many there are; slots are divided evenly among them, in order
+//	nodes       array of [id, host, port of the grid door, port of the cluster door]; port 0 = there is no such door
+//	owners      for each partition, which of nodes leads it, from 0; -1 = none does at the moment
+//	backups     for each partition, an array of which of nodes have copies in sync; with the word BACKUPS only
 //
-// and to a client that names this version the first of them alone. Clients must take longer arrays: more may be told.
+// and null to a client that names the version that is the newest here. Clients must take more keys, and longer arrays of nodes.
 func cmdGridTable(c *Call) {
-	switch {
-	case len(c.Args) > 2:
+	words := c.Args[1:]
+	withBackups := len(words) > 0 && is(words[len(words)-1], "backups")
+	if withBackups {
+		words = words[:len(words)-1]
+	}
+	if len(words) > 1 {
 		c.W.Error(wrongArity(c.Row))
 		return
-	case c.srv.router == nil:
-		c.W.Error(errAlone)
-		return
 	}
-	top := c.srv.router.Topology()
-	if len(c.Args) == 2 {
-		known, err := strconv.ParseUint(string(c.Args[1]), 10, 64)
-		if err != nil {
+	version, known := uint64(tableOfOne), uint64(0)
+	if c.srv.router != nil {
+		version = c.srv.router.Topology().Version
+	}
+	if len(words) == 1 {
+		var err error
+		if known, err = strconv.ParseUint(string(words[0]), 10, 64); err != nil {
 			c.W.Error(protocol.ErrNotInteger)
 			return
 		}
-		if known == top.Version {
-			c.W.Array(1)
-			c.W.Int(int64(top.Version))
+		if known == version {
+			c.W.Null()
 			return
 		}
 	}
-	c.W.Array(3)
-	c.W.Int(int64(top.Version))
-	c.W.Array(len(top.Nodes))
+	nodes, owners, backups := c.gridOwners()
+	if withBackups {
+		c.W.Map(5)
+	} else {
+		c.W.Map(4)
+	}
+	c.W.BulkString("version")
+	c.W.Int(int64(version))
+	c.W.BulkString("partitions")
+	c.W.Int(int64(len(owners)))
+	c.W.BulkString("nodes")
+	c.W.Array(len(nodes))
+	for _, n := range nodes {
+		c.W.Array(4)
+		c.W.BulkString(n.id)
+		c.W.BulkString(n.host)
+		c.W.Int(n.grid)
+		c.W.Int(n.cluster)
+	}
+	c.W.BulkString("owners")
+	c.W.Array(len(owners))
+	for _, owner := range owners {
+		c.W.Int(int64(owner))
+	}
+	if !withBackups {
+		return
+	}
+	c.W.BulkString("backups")
+	c.W.Array(len(backups))
+	for _, list := range backups {
+		c.W.Array(len(list))
+		for _, b := range list {
+			c.W.Int(int64(b))
+		}
+	}
+}
+
+// tableOfOne is the version of the table of a node that is alone, which never changes.
+const tableOfOne = 1
+
+// tableNode is a node as GRID.TABLE tells it.
+type tableNode struct {
+	id, host      string
+	grid, cluster int64
+}
+
+// gridOwners are the nodes that lead partitions or could, and for each partition which of them does, and which have copies.
+func (c *Call) gridOwners() (nodes []tableNode, owners []int, backups [][]int) {
+	if c.srv.router == nil {
+		return []tableNode{c.ownDoors()}, make([]int, c.srv.store.Partitions()), make([][]int, c.srv.store.Partitions())
+	}
+	top := c.srv.router.Topology()
+	index := map[NodeID]int{}
 	for i := range top.Nodes {
 		n := &top.Nodes[i]
-		c.W.Array(4)
-		for _, text := range []string{string(n.ID), n.Client, n.Cluster, n.Peer} {
-			c.W.BulkString(text)
+		if n.Witness {
+			continue
 		}
+		index[n.ID] = len(nodes)
+		host, grid := hostPort(n.Client)
+		other, cluster := hostPort(n.Cluster)
+		nodes = append(nodes, tableNode{string(n.ID), cmp.Or(host, other), grid, cluster})
 	}
-	c.W.Array(len(top.Parts))
 	for i := range top.Parts {
-		part := &top.Parts[i]
-		c.W.Array(3)
-		c.W.Int(int64(part.Epoch))
-		c.W.BulkString(string(part.Primary))
-		c.W.Array(len(part.Backups))
-		for _, b := range part.Backups {
-			c.W.BulkString(string(b))
+		owner, known := index[top.Parts[i].Primary]
+		if !known {
+			owner = -1
 		}
+		owners = append(owners, owner)
+		var list []int
+		for _, b := range top.Parts[i].Backups {
+			list = append(list, index[b])
+		}
+		backups = append(backups, list)
 	}
+	return nodes, owners, backups
+}
+
+// ownDoors is a node that is alone, as the client has reached it.
+func (c *Call) ownDoors() tableNode {
+	host, grid := hostPort(c.srv.addr)
+	if reached, _ := hostPort(c.s.info.Local); !c.s.info.Unix && reached != "" {
+		host = reached
+	}
+	_, cluster := hostPort(c.srv.cluster)
+	return tableNode{cmp.Or(c.srv.options.NodeID, c.srv.runID), host, grid, cluster}
+}
+
+// hostPort takes an address apart; port 0 where there is none.
+func hostPort(addr string) (host string, port int64) {
+	host, text, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0
+	}
+	port, _ = strconv.ParseInt(text, 10, 64)
+	return host, port
 }

@@ -25,6 +25,7 @@ type Row struct {
 	Syntax     string // the arguments; arguments tells the notation
 	Subs       []*Row
 	Scope      Scope
+	Wraps      bool    // its arguments are a command line, whose keys are its own
 	OffLoop    bool    // may take long: runs on a goroutine of its own, as a barrier for its session
 	Gather     *Gather // how a grid divides it, where it does: MGET over several slots, DBSIZE
 	Run        func(*Call)
@@ -119,6 +120,7 @@ var families = [][]*Row{
 	hashRows,
 	listRows,
 	multiRows,
+	pubsubRows,
 	configRows,
 	infoRows,
 	memoryRows,
@@ -127,6 +129,7 @@ var families = [][]*Row{
 	serverRows,
 	clusterRows,
 	gridRows,
+	nearRows,
 	waitRows,
 }
 

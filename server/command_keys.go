@@ -9,6 +9,9 @@ import (
 // keyPositions appends the positions of a command line's keys, as far as key specs tell. A spec that does not fit the line
 // adds none: the command will answer an error. It does not allocate where dst has room.
 func (r *Row) keyPositions(dst []int, args [][]byte) []int {
+	if r.Wraps {
+		return wrappedPositions(dst, args)
+	}
 	for i := range r.Keys {
 		k := &r.Keys[i]
 		if k.Flags&NotKey != 0 {

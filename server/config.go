@@ -34,6 +34,7 @@ type Config struct {
 	LatencyMonitorThreshold atomic.Int64 // milliseconds; 0 = off
 	LatencyTracking         atomic.Bool
 	Hz                      atomic.Int64 // background turns a second, 1..500
+	TrackingTableMaxKeys    atomic.Int64 // keys of which it is known who has read them; 0 = no limit
 	ActiveExpireEffort      atomic.Int64 // 1..10: how much of its time the server looks for expired keys
 
 	limits       *partition.Limits // what the store reads by itself
@@ -66,6 +67,7 @@ func newConfig(o Options) *Config {
 	c.LatencyTracking.Store(true)
 	c.Hz.Store(10)
 	c.ActiveExpireEffort.Store(1)
+	c.TrackingTableMaxKeys.Store(1_000_000)
 	c.requirePass.Store(&o.RequirePass)
 	c.percentiles.Store(&[]float64{50, 99, 99.9})
 	c.outputLimits[outputNormal].Store(&outputLimit{})
@@ -89,10 +91,10 @@ func (c *Config) RequirePass() string { return *c.requirePass.Load() }
 // Percentiles are those of latency-tracking-info-percentiles, in percent. The slice is not to be changed.
 func (c *Config) Percentiles() []float64 { return *c.percentiles.Load() }
 
-// OutputLimit bounds what waits to be sent to a normal client: never more than hard bytes, nor more than soft bytes for
+// OutputLimit bounds what waits to be sent to a client of a class: never more than hard bytes, nor more than soft bytes for
 // as many seconds; 0 = no bound.
-func (c *Config) OutputLimit() (hard, soft, seconds int64) {
-	l := c.outputLimits[outputNormal].Load()
+func (c *Config) OutputLimit(class int) (hard, soft, seconds int64) {
+	l := c.outputLimits[class].Load()
 	return l.hard, l.soft, l.seconds
 }
 
@@ -223,8 +225,7 @@ func (s *setting) isOwn(value string) bool {
 	return value == s.get() || s.same != nil && s.same(value)
 }
 
-// Classes of clients that client-output-buffer-limit tells apart. Until replicas and subscriptions exist every client is
-// a normal one, and the limits of the others bind nobody.
+// Classes of clients that client-output-buffer-limit tells apart. There are no replicas of the Redis kind: their limits bind nobody.
 const (
 	outputNormal = iota
 	outputReplica

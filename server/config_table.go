@@ -42,6 +42,7 @@ func (c *Config) liveSettings() []*setting {
 		intSetting(&c.TCPKeepAlive, 0, math.MaxInt32, "tcp-keepalive"),
 		memorySetting(&c.ClientQueryBufferLimit, megabyte, math.MaxInt64, "client-query-buffer-limit"),
 		memorySetting(&c.ProtoMaxBulkLen, megabyte, math.MaxInt64, "proto-max-bulk-len"),
+		intSetting(&c.TrackingTableMaxKeys, 0, math.MaxInt64, "tracking-table-max-keys"),
 		{names: []string{"client-output-buffer-limit"}, get: c.formatOutputLimits, parse: c.parseOutputLimits},
 
 		// Watching.

@@ -186,7 +186,7 @@ func TestConfigReaches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hard, soft, seconds := c.OutputLimit()
+	hard, soft, seconds := c.OutputLimit(outputNormal)
 	got := fmt.Sprintln(c.limits.LFU.Load(), level.Level(), c.RequirePass(), hard, soft, seconds, c.limits.ZsetMaxValue.Load(), c.Percentiles())
 	if want := "true WARN p 3 2 1 5 [75]\n"; got != want {
 		t.Errorf("got %s, want %s", got, want)

@@ -31,6 +31,9 @@ type Call struct {
 	// In a grid. located: parts are known already. walk: which partitions a command about all keys is about.
 	located   bool
 	walk      []int
+	by        *tracker // of the session whose command it is, where it tracks
+	track     *tracker // and what the command reads is to be tracked
+	pushed    int      // where in W's bytes the pushes before the reply end
 	reigns    []uint64 // of parts, when they were admitted
 	verdict   verdict
 	wrote     bool // the command has changed something
@@ -112,8 +115,15 @@ func (s *Session) dispatch(c *Call) {
 		s.reject(c, "ERR Command not allowed inside a transaction")
 		return
 	}
-	if c.isAlone() && !c.fits(s.grows(row)) {
+	if s.tracker != nil {
+		c.srv.limitTracking()
+	}
+	if c.isAlone() && !c.roomFor(s.grows(row)) {
 		s.reject(c, protocol.ErrOOM)
+		return
+	}
+	if s.onlyPubSub(row) {
+		s.reject(c, errOnlyPubSub(row))
 		return
 	}
 	switch {
@@ -145,6 +155,15 @@ func (c *Call) isAlone() bool { return c.srv.router == nil || c.srv.router.Topol
 // fits makes room where memory is short, and tells whether a command may be executed: one that does not grow may, always.
 func (c *Call) fits(grows bool) bool {
 	return c.srv.config.MaxMemory.Load() <= 0 || c.srv.makeRoom(c.now) || !grows
+}
+
+// roomFor is fits, for a command of the session's own loop: of what had to be evicted it is told before it gets its reply.
+func (c *Call) roomFor(grows bool) bool {
+	fits := c.fits(grows)
+	if c.s.tracker != nil {
+		c.deliver()
+	}
+	return fits
 }
 
 // reject refuses a command before it ran; a transaction under construction is then refused as a whole. Where the refused
@@ -179,12 +198,16 @@ func (c *Call) call() bool {
 	}
 	c.Tx.DB, c.Tx.CountHits = c.s.db, c.Row.Flags&ReadOnly != 0
 	c.verdict, c.wrote = admitted, false
+	if c.by != nil {
+		c.Tx.Origin = c.by
+	}
 	c.lock()
 	if c.srv.router == nil || c.admit(c.Row.Flags&Write != 0) {
 		c.run()
 		c.wrote = c.wrote || c.Tx.Changed() > 0 // EXEC has ended its transaction itself
 	}
 	c.Tx.End()
+	c.Tx.Origin = nil
 	end := c.srv.clock()
 	if c.srv.router != nil && !c.confirm(start, end) {
 		return false
@@ -193,8 +216,15 @@ func (c *Call) call() bool {
 	return true
 }
 
-// run runs the handler.
+// run runs the handler. What it has read is tracked before anybody else can change it.
 func (c *Call) run() {
+	c.runRow()
+	if c.track != nil && c.Row.Flags&ReadOnly != 0 {
+		c.trackReads()
+	}
+}
+
+func (c *Call) runRow() {
 	if !invariants {
 		c.Row.Run(c)
 		return
@@ -249,7 +279,7 @@ func (c *Call) addPartitions(parts []int, row *Row, args [][]byte) []int {
 		c.keys = c.keys[:0]
 		return parts
 	}
-	if k := &row.Keys[0]; len(row.Keys) == 1 && k.Keyword == "" && k.NumKeys == nil && k.Last == 0 && k.Index < len(args) {
+	if k := &row.Keys[0]; len(row.Keys) == 1 && !k.Unknown && k.Keyword == "" && k.NumKeys == nil && k.Last == 0 && k.Index < len(args) {
 		c.keys = append(c.keys[:0], k.Index)
 		return addSorted(parts, c.Tx.PartitionOf(args[k.Index]))
 	}
@@ -325,6 +355,7 @@ func (s *Session) runOffLoop(c *Call) {
 	ticket := s.pend(c)
 	s.barrier++
 	row, resp, now := c.Row, c.W.Resp, c.now
+	by, track := c.by, c.track
 	args := cloneArgs(c.Args)
 	silent := s.replies != replyOn
 	var multi *transaction
@@ -337,11 +368,13 @@ func (s *Session) runOffLoop(c *Call) {
 		oc.s, oc.now, oc.Row, oc.Args = s, now, row, args
 		oc.W.Buf, oc.W.Resp = nil, resp
 		oc.multi, oc.watching, oc.offLoop = multi, watching, true
+		oc.by, oc.track = by, track
 		oc.call()
 		oc.tally.flush()
 		reply := oc.W.Buf
 		oc.W.Buf, oc.s, oc.Args, oc.Row = nil, nil, nil, nil
 		oc.multi, oc.watching, oc.offLoop = nil, nil, false
+		oc.by, oc.track = nil, nil
 		s.srv.calls.Put(oc)
 		if silent {
 			reply = nil

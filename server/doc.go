@@ -11,6 +11,7 @@
 //	Config    what CONFIG GET and SET name
 //	Router    the grid around the server: who has which partition, what is committed; a node that is alone has none
 //	task      a command that is not executed where it was read
+//	tracker   a session with CLIENT TRACKING: what it is to be told of
 //
 // # One request
 //
@@ -28,6 +29,11 @@
 //	guest    Execute -> guestTask -> task.execute -> call -> Router.Await -> the answer
 //	gather   place -> gather or walk -> spread -> task.run or attempt for each piece -> Join -> Complete
 //	retry    what was refused: park -> runParked, one after the other -> task.run -> Complete
+//
+// What clients with near caches are told goes beside that:
+//
+//	read     command: asReader -> call: run -> trackReads
+//	change   a transaction of whoever, under its lock: tracker.Invalidate -> notify  ......  the loop: deliverPosted -> push
 //
 // Everything of a session belongs to its loop; other goroutines post functions to it. A row with OffLoop runs on a
 // goroutine of its own, and its session executes nothing until that has ended.
@@ -51,6 +57,8 @@
 //	keyspec.go      where a command's keys stand; command_keys.go finds them
 //	args.go         reading arguments
 //	multi.go        MULTI, EXEC, WATCH
+//	tracking.go     CLIENT TRACKING: what changes is gathered for those who have read it
+//	push.go         and written to them, in its place
 //	pause.go        CLIENT PAUSE
 //	evict.go        what counts as used memory, and making room
 //	stats.go        statistics and the slow log; latency.go LATENCY's events

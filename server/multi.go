@@ -67,7 +67,7 @@ func (r *Row) ofSession() bool {
 	case "wait":
 		return true
 	}
-	return r.Group == "connection"
+	return r.Group == "connection" || r.Group == "pubsub"
 }
 
 // runsInMulti: executed at once inside MULTI, not queued.
@@ -225,11 +225,14 @@ func cmdExec(c *Call) {
 			return
 		}
 	}
-	begin, hard := len(c.W.Buf), c.srv.hardOutputLimit()
+	begin, hard := len(c.W.Buf), c.s.hardOutputLimit()
 	c.W.Array(len(t.queue))
 	row, args := c.Row, c.Args
 	for _, q := range t.queue {
 		c.Row, c.Args = q.row, q.args
+		if t.ofSession { // CLIENT TRACKING and CLIENT CACHING change what the next one is
+			c.asReader(c.s.tracker)
+		}
 		c.Tx.DB, c.Tx.CountHits = c.s.db, q.row.Flags&ReadOnly != 0
 		start := len(c.W.Buf)
 		c.run()

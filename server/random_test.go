@@ -206,6 +206,9 @@ var argumentsOf = map[string]func(m *commandMaker) []string{
 			return []string{"list-max-listpack-size", m.pick("-2", "-1", "2", "8")}
 		}
 	},
+	"grid.read": func(m *commandMaker) []string {
+		return []string{m.pick("GET", "TYPE", "STRLEN", "HGETALL", "LLEN", "SMEMBERS"), m.pick("s", "h", "l", "t", "z") + m.number(1, keysOfKind)}
+	},
 	"hello": func(m *commandMaker) []string { return []string{m.number(2, 3)} },
 	"sort":  (*commandMaker).sort,
 	"zrange": func(m *commandMaker) []string {
@@ -257,6 +260,9 @@ var notRun = map[string]string{
 	"client|kill":  "closes connections",
 	"client|pause": "stops all sessions",
 	"client|reply": "takes replies away",
+
+	"client|tracking": "has pushes come between replies",
+	"subscribe":       "a connection of RESP2 takes hardly any command behind it",
 }
 
 // randomRows are the rows to be run, in a fixed order, so that a seed repeats a run. Containers of subcommands and what

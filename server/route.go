@@ -87,7 +87,7 @@ func (s *Session) placeKeys(c *Call) {
 		s.reject(c, top.moved(owner, c.Args[c.keys[0]]))
 		return
 	case owner == top.Self && !c.Row.OffLoop && !s.travels.with(c.parts):
-		if top.DataNodes > 1 && !c.fits(s.grows(c.Row)) {
+		if top.DataNodes > 1 && !c.roomFor(s.grows(c.Row)) {
 			s.reject(c, protocol.ErrOOM)
 			return
 		}
@@ -206,11 +206,13 @@ type task struct {
 	pause    time.Duration
 
 	// Of a session's task.
-	ticket  uint64
-	silent  bool
-	session uint64
-	first   bool
-	onReply func(reply []byte) []byte // runs on the loop; nil: the reply is what it is
+	by, track *tracker // see Call
+	drops     bool     // what another node reads for it is to be dropped: see dropReads
+	ticket    uint64
+	silent    bool
+	session   uint64
+	first     bool
+	onReply   func(reply []byte) []byte // runs on the loop; nil: the reply is what it is
 
 	work func(w *protocol.Writer) // in place of a command: what takes many of them; it may take long
 	// Of an EXEC.
@@ -224,6 +226,7 @@ func (c *Call) newTask(kind ForwardKind, args [][]byte, parts []int) *task {
 	return &task{
 		srv: c.srv, kind: kind, row: c.Row, args: args, parts: slices.Clone(parts), db: s.db, resp: c.W.Resp,
 		cluster: s.info.Cluster, deadline: c.now + commandTimeMax, silent: s.replies != replyOn,
+		by: c.by, track: c.track, drops: c.by != nil && (c.track != nil || c.by.mu.bcast),
 	}
 }
 
@@ -321,6 +324,15 @@ func (t *task) forward(to NodeID, done func(Answer)) {
 	case t.kind == ForwardWalk:
 		f.Args = append([][]byte{encodeParts(t.parts)}, t.args...)
 	}
+	if t.drops {
+		answered := done
+		done = func(a Answer) {
+			if a.Outcome == Executed {
+				t.dropReads()
+			}
+			answered(a)
+		}
+	}
 	t.srv.router.Forward(to, f, done)
 }
 
@@ -346,7 +358,7 @@ func (t *task) executeNow(done func(Answer)) {
 	c.now, c.Row, c.Args = srv.clock(), t.row, t.args
 	c.W.Buf, c.W.Resp = nil, t.resp
 	c.multi, c.watching, c.offLoop = t.multi, t.watching, true
-	c.walk = nil
+	c.walk, c.by, c.track = nil, t.by, t.track
 	switch {
 	case t.kind == ForwardWalk:
 		c.walk = t.parts
@@ -370,6 +382,7 @@ func (t *task) executeNow(done func(Answer)) {
 	c.tally.flush()
 	c.W.Buf, c.s, c.Args, c.Row = nil, nil, nil, nil
 	c.multi, c.watching, c.walk, c.offLoop, c.marks, c.wrote = nil, nil, nil, false, false, false
+	c.by, c.track = nil, nil
 	srv.calls.Put(c)
 }
 

@@ -40,7 +40,7 @@ func (s *Session) placeExec(c *Call) {
 		s.unwatch()
 		c.W.NullArray()
 		return
-	case owner == top.Self && top.DataNodes > 1 && !c.fits(s.multi.grows()):
+	case owner == top.Self && top.DataNodes > 1 && !c.roomFor(s.multi.grows()):
 		s.reject(c, protocol.ErrOOM)
 		return
 	}

@@ -151,6 +151,15 @@ func (g *testGrid) move(p int, to NodeID) {
 	target.SetActive(true)
 }
 
+func (n *gridNode) ServesUntil(p int, at time.Duration) time.Duration {
+	n.grid.mu.Lock()
+	defer n.grid.mu.Unlock()
+	if n.grid.mu.parts[p].owner != n.id {
+		return 0
+	}
+	return at + time.Second
+}
+
 func (n *gridNode) Serves(p int, _ time.Duration) (reign uint64, ok bool) {
 	n.truth.Lock()
 	defer n.truth.Unlock()

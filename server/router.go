@@ -15,6 +15,8 @@ type Router interface {
 	// in which reign that would be. The partition's lock must be held. A command is executed only where it holds before its first
 	// look at data, and what it has read is answered only where it still holds after the last (R9).
 	Serves(partition int, at time.Duration) (reign uint64, ok bool)
+	// ServesUntil is until when commands on a partition may be executed here, as far as is known at a time; 0 = not now.
+	ServesUntil(partition int, at time.Duration) time.Duration
 	// Writable tells whether enough copies are in sync to take writes (R13).
 	Writable(partition int) bool
 	// Await calls done once, on any goroutine, when what a reply rests on is committed, or with an error where that cannot be

@@ -17,12 +17,14 @@ type fakeRouter struct {
 	// Set before use.
 	onForward func(to NodeID, f *Forwarded, done func(Answer)) // nil: the test answers, by sent
 	onAdmin   func(words []string) (string, error)             // nil: the words come back
+	onServes  func()                                           // before Serves answers
 
 	mu struct {
 		sync.Mutex
 		top      *Topology
 		reigns   map[int]uint64 // of partitions served; nil: reign 1 of those whose primary is Self
 		readonly map[int]bool
+		left     map[int]time.Duration
 		holding  bool // Await holds back
 		unknown  bool // what was held back the last time will never be known to be committed
 		held     []*heldReply
@@ -48,7 +50,7 @@ type sentCommand struct {
 func newFakeRouter(t *testing.T, top *Topology) *fakeRouter {
 	r := &fakeRouter{t: t}
 	r.mu.top = top
-	r.mu.readonly = map[int]bool{}
+	r.mu.readonly, r.mu.left = map[int]bool{}, map[int]time.Duration{}
 	return r
 }
 
@@ -98,6 +100,9 @@ func (r *fakeRouter) setServes(reigns map[int]uint64) {
 }
 
 func (r *fakeRouter) Serves(partition int, _ time.Duration) (reign uint64, ok bool) {
+	if r.onServes != nil {
+		r.onServes()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.mu.reigns != nil {
@@ -105,6 +110,26 @@ func (r *fakeRouter) Serves(partition int, _ time.Duration) (reign uint64, ok bo
 		return reign, ok
 	}
 	return 1, r.mu.top.Parts[partition].Primary == r.mu.top.Self
+}
+
+// ServesUntil is a second from now, or what the test has set.
+func (r *fakeRouter) ServesUntil(partition int, at time.Duration) time.Duration {
+	if _, ok := r.Serves(partition, at); !ok {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if left, set := r.mu.left[partition]; set {
+		return at + left
+	}
+	return at + time.Second
+}
+
+// setLeft says for how long a partition is served from whenever that is asked.
+func (r *fakeRouter) setLeft(partition int, left time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.left[partition] = left
 }
 
 // setWritable says whether a partition takes writes.

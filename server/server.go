@@ -57,6 +57,8 @@ type Server struct {
 	pauses        pauseState
 	latency       latencyMonitor
 	rates         rates
+	trackingOver  atomic.Int64 // how often in a row the tracking table was too large for what could be done about it
+	subscribers   atomic.Int64 // sessions that listen to invalidateChannel
 	runID         string       // 40 hex digits, new at each start
 	startupMemory atomic.Int64 // used memory when nothing was stored yet
 	peakMemory    atomic.Int64
@@ -250,6 +252,7 @@ func (srv *Server) cron() {
 		srv.followWallClock(period)
 		srv.watchMemory()
 		srv.expireDue(period)
+		srv.limitTracking()
 		srv.flush()
 		if now := srv.clock(); now-slow >= slowPeriod {
 			slow = now

@@ -2,6 +2,7 @@ package server
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/neargrid/neargrid/protocol"
@@ -54,7 +55,11 @@ type Session struct {
 	watching []watched
 	noEvict  bool
 	travels  travels
-	wrote    []uint64 // a bit for each partition that it has written to, for WAIT
+	tracker  *tracker // nil: CLIENT TRACKING was never on
+	inbox    inbox    // pushes that it is to get
+	// subscribed: invalidations are sent to it as messages.
+	subscribed atomic.Bool
+	wrote      []uint64 // a bit for each partition that it has written to, for WAIT
 
 	created  time.Duration // by the server's clock
 	active   time.Duration // when something was last read from the client, or a large reply went on being written
@@ -144,7 +149,7 @@ func (s *Session) execute(buf []byte) (consumed int) {
 	c.begin(s)
 	s.active = c.now
 	s.reader.MaxBulk = int(s.srv.config.ProtoMaxBulkLen.Load())
-	hard := s.srv.hardOutputLimit()
+	hard := s.hardOutputLimit()
 	for consumed < len(buf) && !s.blocked() {
 		args, n, ok := c.ahead.take()
 		if !ok {
@@ -191,7 +196,21 @@ func (s *Session) refuseInput(c *Call, err error) {
 // command dispatches one command line and puts its reply in its place in the queue.
 func (s *Session) command(c *Call, args [][]byte) {
 	c.Args = args
+	if s.tracker == nil {
+		s.answer(c)
+	} else {
+		c.asReader(s.tracker)
+		s.answer(c)
+	}
+	if s.tracker != nil { // it may have got one
+		s.afterCommand(c)
+	}
+}
+
+// answer dispatches a command, and takes the reply back where none is wanted.
+func (s *Session) answer(c *Call) {
 	mode, before, segments := s.replies, len(c.W.Buf), len(s.queue)
+	c.pushed = 0
 	s.dispatch(c)
 	if s.replies == replySkipNext {
 		s.replies = replySkip
@@ -201,9 +220,9 @@ func (s *Session) command(c *Call, args [][]byte) {
 		return
 	}
 	if len(s.queue) != segments {
-		before = 0
+		before, c.pushed = 0, 0
 	}
-	c.W.Buf = c.W.Buf[:before]
+	c.W.Buf = c.W.Buf[:max(before, c.pushed)]
 	if mode == replySkip {
 		s.replies = replyOn
 	}
@@ -267,7 +286,7 @@ func (s *Session) Complete(ticket uint64, reply []byte) {
 	if len(s.queue) == 0 {
 		s.queue = nil
 	}
-	s.limitOutput(s.srv.hardOutputLimit())
+	s.limitOutput(s.hardOutputLimit())
 	s.resume()
 	s.loop.Touch(s)
 }
@@ -291,12 +310,14 @@ func (s *Session) Sent(n int) {
 	s.sent += n
 	if s.sent < len(s.out) {
 		s.active = s.srv.clock()
+		s.deliverPosted()
 		return
 	}
 	s.out, s.sent = s.out[:0], 0
 	if cap(s.out) > outputKeepBytes {
 		s.out = nil
 	}
+	s.deliverPosted()
 	s.resume()
 }
 
@@ -319,6 +340,7 @@ func (s *Session) kill() { s.killed, s.closing = true, true }
 func (s *Session) Closed() {
 	s.kill()
 	s.unwatch()
+	s.untrack()
 	s.dropParked()
 	s.srv.unregister(s)
 	s.in, s.out, s.queue, s.multi = nil, nil, nil, nil
@@ -336,13 +358,21 @@ func (s *Session) pendingBytes() int {
 // outputUnlimited stands for no hard limit: more than there can be, and small enough to add to.
 const outputUnlimited = math.MaxInt / 2
 
-// hardOutputLimit is how many bytes may wait to be sent to a client.
-func (srv *Server) hardOutputLimit() int {
-	hard, _, _ := srv.config.OutputLimit()
+// hardOutputLimit is how many bytes may wait to be sent to the client.
+func (s *Session) hardOutputLimit() int {
+	hard, _, _ := s.outputLimits()
 	if hard <= 0 || hard > outputUnlimited {
 		return outputUnlimited
 	}
 	return int(hard)
+}
+
+// outputLimits are those of the class of clients that the session is of now.
+func (s *Session) outputLimits() (hard, soft, seconds int64) {
+	if s.subscribed.Load() {
+		return s.srv.config.OutputLimit(outputPubSub)
+	}
+	return s.srv.config.OutputLimit(outputNormal)
 }
 
 // limitOutput closes the connection when more output waits than the hard limit allows.
@@ -369,7 +399,7 @@ func (s *Session) Tick(time.Time) {
 	case !s.authed && now-s.unknown > authTimeout:
 		s.kill()
 	}
-	_, soft, seconds := config.OutputLimit()
+	_, soft, seconds := s.outputLimits()
 	size := int64(s.pendingBytes())
 	switch {
 	case soft <= 0 || size <= soft:
@@ -379,7 +409,7 @@ func (s *Session) Tick(time.Time) {
 	case now-s.overSoft > time.Duration(seconds)*time.Second:
 		s.kill()
 	}
-	s.limitOutput(s.srv.hardOutputLimit())
+	s.limitOutput(s.hardOutputLimit())
 	if cap(s.out) > 0 && len(s.out) == 0 && now-s.active > time.Second {
 		s.out = nil
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,18 +73,22 @@ type transcript struct {
 	path      string
 	lines     []string
 	exchanges []exchange
+	ids       bool // it has $name, for connections' numbers
 }
 
-// exchange is one command and the reply it must have.
+// numberOf stands for a connection's number.
+var numberOf = regexp.MustCompile(`^\$(\w+)$`)
+
+// exchange is one command and the reply it must have, or what comes without one.
 type exchange struct {
-	line  int    // index of the command's line
-	conn  string // name of the connection; "" is the first
-	args  []string
+	line  int      // index of the command's line
+	conn  string   // name of the connection; "" is the first
+	args  []string // none: nothing is sent
 	retry bool     // repeat until the reply fits
 	want  []string // the lines below the command
 }
 
-var commandLine = regexp.MustCompile(`^(?:\[(\w+)\] )?(>>?) (.*)$`)
+var commandLine = regexp.MustCompile(`^(?:\[(\w+)\] )?(?:(>>?) (.*)|<)$`)
 
 func readTranscript(t *testing.T, path string) *transcript {
 	t.Helper()
@@ -97,8 +102,11 @@ func readTranscript(t *testing.T, path string) *transcript {
 		switch match := commandLine.FindStringSubmatch(line); {
 		case match != nil:
 			args, err := testredis.Split(match[3])
-			if err != nil || len(args) == 0 {
+			if err != nil || len(args) == 0 && match[2] != "" {
 				t.Fatalf("%s:%d: %s: not a command line: %v", path, i+1, line, err)
+			}
+			for _, arg := range args {
+				s.ids = s.ids || numberOf.MatchString(arg)
 			}
 			s.exchanges = append(s.exchanges, exchange{line: i, conn: match[1], args: args, retry: match[2] == ">>"})
 			open = true
@@ -121,7 +129,7 @@ const (
 )
 
 func (s *transcript) run(t *testing.T, name, addr string) {
-	p := player{addr: addr, conns: map[string]*testredis.Conn{}}
+	p := newPlayer(addr, s.ids)
 	defer p.close()
 	failures := 0
 	for _, e := range s.exchanges {
@@ -143,7 +151,7 @@ func (s *transcript) run(t *testing.T, name, addr string) {
 // rewrite replaces the replies in the file by those of the server at addr. Markers stay, and so do lines matched by
 // their shape where they still fit.
 func (s *transcript) rewrite(t *testing.T, addr string) {
-	p := player{addr: addr, conns: map[string]*testredis.Conn{}}
+	p := newPlayer(addr, s.ids)
 	defer p.close()
 	var out []string
 	next := 0 // the first line that is not in out yet
@@ -171,6 +179,50 @@ func (s *transcript) rewrite(t *testing.T, addr string) {
 type player struct {
 	addr  string
 	conns map[string]*testredis.Conn
+	ids   map[string]string // their numbers; nil: nobody asks
+}
+
+func newPlayer(addr string, ids bool) *player {
+	p := &player{addr: addr, conns: map[string]*testredis.Conn{}}
+	if ids {
+		p.ids = map[string]string{}
+	}
+	return p
+}
+
+// conn opens a connection when it is first used.
+func (p *player) conn(name string) (*testredis.Conn, error) {
+	conn := p.conns[name]
+	if conn != nil {
+		return conn, nil
+	}
+	conn, err := testredis.Dial(p.addr)
+	if err != nil {
+		return nil, err
+	}
+	p.conns[name] = conn
+	if p.ids != nil {
+		v, err := conn.Call("CLIENT", "ID")
+		if err != nil {
+			return nil, err
+		}
+		p.ids[name] = v.Text
+	}
+	return conn, nil
+}
+
+// words are a command's, with connections' numbers in place of $name.
+func (p *player) words(args []string) ([]string, error) {
+	words := slices.Clone(args)
+	for i, arg := range args {
+		if match := numberOf.FindStringSubmatch(arg); match != nil {
+			if _, err := p.conn(match[1]); err != nil {
+				return nil, err
+			}
+			words[i] = p.ids[match[1]]
+		}
+	}
+	return words, nil
 }
 
 func (p *player) close() {
@@ -200,15 +252,20 @@ func (p *player) play(e exchange) ([]string, error) {
 }
 
 func (p *player) playOnce(e exchange) ([]string, error) {
-	conn := p.conns[e.conn]
-	if conn == nil {
-		var err error
-		if conn, err = testredis.Dial(p.addr); err != nil {
-			return nil, err
-		}
-		p.conns[e.conn] = conn
+	words, err := p.words(e.args)
+	if err != nil {
+		return nil, err
 	}
-	v, err := conn.Call(e.args...)
+	conn, err := p.conn(e.conn)
+	if err != nil {
+		return nil, err
+	}
+	var v testredis.Value
+	if len(words) > 0 {
+		v, err = conn.Call(words...)
+	} else if err = conn.Flush(); err == nil { // of nothing: the time to wait begins
+		v, err = conn.Receive()
+	}
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 		conn.Close()
 		delete(p.conns, e.conn)

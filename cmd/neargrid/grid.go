@@ -175,6 +175,8 @@ func (g *grid) Topology() *server.Topology { return g.top.Load() }
 
 func (g *grid) Serves(p int, at time.Duration) (reign uint64, ok bool) { return g.node.Serves(p, at) }
 
+func (g *grid) ServesUntil(p int, at time.Duration) time.Duration { return g.node.ServesUntil(p, at) }
+
 func (g *grid) Writable(p int) bool { return g.node.Writable(p) }
 
 func (g *grid) Committed(rests []server.Rest) bool { return g.node.Committed(rests) }

@@ -280,12 +280,27 @@ type part struct {
 
 // table asks a node who has what.
 func (n *node) table() (parts []part, err error) {
-	v, err := n.ask("GRID.TABLE")
-	if err != nil || len(v.Elems) < 3 {
+	v, err := n.ask("GRID.TABLE", "BACKUPS")
+	if err != nil || len(v.Elems) < 10 {
 		return nil, fmt.Errorf("table of %s: %w", n.name, cmp.Or(err, errors.New("it is short")))
 	}
-	for _, p := range v.Elems[2].Elems {
-		parts = append(parts, part{p.Elems[1].Text, p.Elems[2].Strings()})
+	told := map[string][]testredis.Value{}
+	for i := 0; i+1 < len(v.Elems); i += 2 {
+		told[v.Elems[i].Text] = v.Elems[i+1].Elems
+	}
+	name := func(index testredis.Value) string {
+		i, err := strconv.Atoi(index.Text)
+		if err != nil || i < 0 || i >= len(told["nodes"]) {
+			return ""
+		}
+		return told["nodes"][i].Elems[0].Text
+	}
+	for p, owner := range told["owners"] {
+		has := part{primary: name(owner)}
+		for _, b := range told["backups"][p].Elems {
+			has.backups = append(has.backups, name(b))
+		}
+		parts = append(parts, has)
 	}
 	return parts, nil
 }

@@ -1,0 +1,306 @@
+package server
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/neargrid/neargrid/partition"
+)
+
+// tracker is a session that has turned CLIENT TRACKING on: what it wants to be told of, and what it is to be told next. What changes
+// is added by those who change it, under the locks of partitions; the session that is to have it takes it on its own loop: push.go.
+//
+// What waits is bounded, and no key waits twice. Beyond the bound it becomes one word: all of it. So nobody who changes data ever waits
+// for who reads it.
+type tracker struct {
+	s *Session // whose reads are tracked
+
+	mu struct {
+		sync.Mutex
+		trackingMode            // changed by the session's loop alone, which may read it without the lock
+		to           *Session   // who is told: s, or whom it redirects to
+		broken       bool       // it redirects to a session that has gone
+		brokenDue    bool       // and is to be told so
+		queued       bool       // it is among those that to has to take from
+		parts        partitions // where it has keys registered, or may have
+		pending
+	}
+
+	// The loop's.
+	caching bool // CLIENT CACHING: the next command is the exception
+	rejoin  bool // the store is to learn of a change of mode, once no partition is held
+}
+
+// trackingMode is what CLIENT TRACKING has set.
+type trackingMode struct {
+	on                           bool
+	bcast, optin, optout, noloop bool
+	redirect                     int64    // 0: it redirects to nobody
+	prefixes                     []string // of bcast; sorted
+	native                       bool     // it has sent GRID.LEASE: it knows of partitions
+}
+
+const (
+	// What waits to be told to one client. Beyond, it is told to drop everything.
+	pushKeysMax  = 8192
+	pushBytesMax = 1 << 20
+	// pushListed is up to where looking through the list finds a key that waits already.
+	pushListed = 16
+)
+
+// pending is what a client is to be told.
+type pending struct {
+	keys  []string
+	known map[string]struct{} // keys, where there are more than pushListed
+	bytes int                 // of keys
+	all   bool                // everything; it comes behind keys, and nothing is added to them
+	lost  partitions
+}
+
+func (p *pending) empty() bool { return len(p.keys) == 0 && !p.all && p.lost.empty() }
+
+// add adds a key, unless it waits already.
+func (p *pending) add(key []byte) {
+	switch {
+	case p.all:
+		return
+	case p.known != nil:
+		if _, waits := p.known[string(key)]; waits {
+			return
+		}
+	case slices.ContainsFunc(p.keys, func(k string) bool { return k == string(key) }):
+		return
+	}
+	if len(p.keys) == pushKeysMax || p.bytes+len(key) > pushBytesMax {
+		p.keys, p.known, p.bytes, p.all = nil, nil, 0, true
+		return
+	}
+	k := string(key)
+	p.keys = append(p.keys, k)
+	p.bytes += len(k)
+	switch {
+	case p.known != nil:
+		p.known[k] = struct{}{}
+	case len(p.keys) > pushListed:
+		p.known = make(map[string]struct{}, 2*len(p.keys))
+		for _, k := range p.keys {
+			p.known[k] = struct{}{}
+		}
+	}
+}
+
+// Invalidate says that a key has changed that the session has read.
+func (t *tracker) Invalidate(_ int, key []byte, by partition.Tracker) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// What was read before a change to BCAST is not told of: as in Redis.
+	if t.mu.on && !t.mu.bcast && !t.isOwnLocked(by) {
+		t.mu.add(key)
+		t.queueLocked()
+	}
+}
+
+// Broadcast says that a key with one of the session's prefixes has changed.
+func (t *tracker) Broadcast(key []byte, by partition.Tracker) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.on && t.mu.bcast && !t.isOwnLocked(by) {
+		t.mu.add(key)
+		t.queueLocked()
+	}
+}
+
+// isOwnLocked tells whether a change is the session's own, and it does not want to hear of those.
+func (t *tracker) isOwnLocked(by partition.Tracker) bool {
+	return t.mu.noloop && by == partition.Tracker(t)
+}
+
+// InvalidateAll says that any key may have changed.
+func (t *tracker) InvalidateAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.on {
+		t.mu.all = true
+		t.queueLocked()
+	}
+}
+
+// Lost says that this node does not lead a partition any more, of which the session has read a key, or may have.
+func (t *tracker) Lost(p int, key []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.parts.remove(p)
+	switch {
+	case !t.mu.on || t.mu.bcast != (key == nil):
+		return
+	case t.mu.native:
+		t.mu.lost.add(p)
+	case key == nil:
+		t.mu.all = true
+	default:
+		t.mu.add(key)
+	}
+	t.queueLocked()
+}
+
+// queueLocked has who is to be told take what waits.
+func (t *tracker) queueLocked() {
+	if t.mu.queued {
+		return
+	}
+	if t.mu.to.notify(t) {
+		t.mu.queued = true
+		return
+	}
+	t.mu.pending = pending{}
+	t.mu.broken = true
+	if !t.mu.brokenDue {
+		t.mu.brokenDue = t.s.notify(t)
+	}
+}
+
+// read notes that a key of a partition is registered. The partition's lock is held.
+func (t *tracker) read(p int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.parts.add(p)
+}
+
+// change sets the mode.
+func (t *tracker) change(mode trackingMode, to *Session) {
+	t.rejoin = true
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.trackingMode, t.mu.broken, t.mu.brokenDue = mode, false, false
+	if !mode.on {
+		t.mu.pending, t.mu.parts = pending{}, nil
+	}
+	if t.mu.to != to {
+		t.mu.to, t.mu.queued = to, false
+		if !t.mu.empty() {
+			t.queueLocked()
+		}
+	}
+}
+
+// isBroken tells whether the session redirects to one that has gone.
+func (t *tracker) isBroken() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.broken
+}
+
+// tracks tells whether what the session reads next is tracked. It runs on its loop.
+func (t *tracker) tracks() bool {
+	m := &t.mu.trackingMode
+	return m.on && !m.bcast && (!m.optin || t.caching) && (!m.optout || !t.caching)
+}
+
+// asReader prepares a call for a session with a tracker.
+func (c *Call) asReader(t *tracker) {
+	c.by, c.track = nil, nil
+	if t != nil && t.mu.on {
+		c.by = t
+	}
+	if t != nil && t.tracks() {
+		c.track = t
+	}
+}
+
+// trackReads registers what the command has read, under the lock under which it was read.
+func (c *Call) trackReads() {
+	c.keys = c.Row.keyPositions(c.keys[:0], c.Args)
+	for _, at := range c.keys {
+		c.track.read(c.Tx.Track(c.Args[at], c.track))
+	}
+}
+
+// afterCommand ends a command of a session that has a tracker: pushes stand behind its reply.
+func (s *Session) afterCommand(c *Call) {
+	t := s.tracker
+	c.by, c.track = nil, nil
+	if s.multi == nil && !(c.Row != nil && c.Row.container != nil && c.Row.container.Name == "client") {
+		t.caching = false
+	}
+	if t.rejoin {
+		t.rejoin = false
+		t.join()
+	}
+	s.deliver(c.W)
+}
+
+// join tells the store of the mode. It may take partitions' locks.
+func (t *tracker) join() {
+	store := t.s.srv.store
+	if !t.mu.on {
+		store.Leave(t)
+		return
+	}
+	store.Join(t, t.mu.prefixes)
+}
+
+// drop has the session told to drop a key that it has read, and that nobody would tell it of.
+func (t *tracker) drop(key []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	begins := func(prefix string) bool { return strings.HasPrefix(string(key), prefix) }
+	if t.mu.on && (!t.mu.bcast || slices.ContainsFunc(t.mu.prefixes, begins)) {
+		t.mu.add(key)
+		t.queueLocked()
+	}
+}
+
+// dropReads has the session told to drop what another node has read for it: that node knows nothing of it, and will not tell.
+func (t *task) dropReads() {
+	drop := func(row *Row, args [][]byte) {
+		if row.Flags&ReadOnly == 0 {
+			return
+		}
+		for _, at := range row.keyPositions(nil, args) {
+			t.by.drop(args[at])
+		}
+	}
+	if t.multi == nil {
+		drop(t.row, t.args)
+		return
+	}
+	for _, q := range t.multi.queue {
+		drop(q.row, q.args)
+	}
+}
+
+// partitions is a set of partitions.
+type partitions []uint64
+
+func (s *partitions) add(p int) {
+	for p/64 >= len(*s) {
+		*s = append(*s, 0)
+	}
+	(*s)[p/64] |= 1 << (p % 64)
+}
+
+func (s partitions) remove(p int) {
+	if p/64 < len(s) {
+		s[p/64] &^= 1 << (p % 64)
+	}
+}
+
+func (s partitions) empty() bool {
+	for _, word := range s {
+		if word != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// list is the set in order.
+func (s partitions) list() (list []int) {
+	for i := range 64 * len(s) {
+		if s[i/64]&(1<<(i%64)) != 0 {
+			list = append(list, i)
+		}
+	}
+	return list
+}
