@@ -30,10 +30,13 @@ type Forwarded = struct {
 type ForwardKind = uint8
 
 const (
-	ForwardCommand ForwardKind = iota // a command line
-	ForwardWatch                      // keys to be watched
-	ForwardExec                       // a transaction
-	ForwardWalk                       // partitions, and a command line that walks those
+	ForwardCommand     ForwardKind = iota // a command line
+	ForwardWatch                          // keys to be watched
+	ForwardExec                           // a transaction
+	ForwardWalk                           // partitions, and a command line that walks those
+	ForwardTracked                        // a command line; what it reads is tracked for the sending node
+	ForwardTrackedExec                    // a transaction, the same
+	ForwardRelay                          // a question: what has changed of that
 	forwardKinds
 )
 

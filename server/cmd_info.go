@@ -144,7 +144,7 @@ func infoClients(c *Call, w *infoWriter) {
 	w.put("client_recent_max_input_buffer", 0)
 	w.put("client_recent_max_output_buffer", 0)
 	w.put("blocked_clients", 0)
-	w.put("tracking_clients", srv.store.Tracking().Stats().Trackers)
+	w.put("tracking_clients", max(0, int64(srv.store.Tracking().Stats().Trackers)-srv.readingGuests.Load()))
 	w.put("clients_in_timeout_table", 0)
 }
 

@@ -130,7 +130,7 @@ func cmdGridLease(c *Call) {
 
 // leaseLeft is for how long this node serves all partitions where a session may have read something.
 func (c *Call) leaseLeft(t *tracker) time.Duration {
-	parts := t.makeNative()
+	parts, relayed := t.makeNative()
 	r := c.srv.router
 	if r == nil {
 		return math.MaxInt64
@@ -143,13 +143,17 @@ func (c *Call) leaseLeft(t *tracker) time.Duration {
 	for _, p := range parts {
 		left = min(left, max(0, r.ServesUntil(p, now)-now))
 	}
+	if relayed {
+		left = min(left, c.srv.relaysLeft(now))
+	}
 	return left
 }
 
-// makeNative notes that the session knows of partitions, and returns those where it may have read something.
-func (t *tracker) makeNative() []int {
+// makeNative notes that the session knows of partitions, and returns those where it may have read something; relayed: it may have at
+// other nodes as well.
+func (t *tracker) makeNative() (parts []int, relayed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.mu.native = true
-	return t.mu.parts.list()
+	return t.mu.parts.list(), t.mu.relayed
 }

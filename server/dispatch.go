@@ -31,10 +31,10 @@ type Call struct {
 	// In a grid. located: parts are known already. walk: which partitions a command about all keys is about.
 	located   bool
 	walk      []int
-	by        *tracker // of the session whose command it is, where it tracks
-	track     *tracker // and what the command reads is to be tracked
-	pushed    int      // where in W's bytes the pushes before the reply end
-	reigns    []uint64 // of parts, when they were admitted
+	by        *tracker    // of the session whose command it is, where it tracks
+	track     readTracker // for whom what the command reads is to be tracked; nil: for nobody
+	pushed    int         // where in W's bytes the pushes before the reply end
+	reigns    []uint64    // of parts, when they were admitted
 	verdict   verdict
 	wrote     bool // the command has changed something
 	waits     []Rest

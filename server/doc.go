@@ -58,6 +58,7 @@
 //	args.go         reading arguments
 //	multi.go        MULTI, EXEC, WATCH
 //	tracking.go     CLIENT TRACKING: what changes is gathered for those who have read it
+//	relay.go        the same for what other nodes read for this one's clients
 //	push.go         and written to them, in its place
 //	pause.go        CLIENT PAUSE
 //	evict.go        what counts as used memory, and making room

@@ -16,6 +16,8 @@ type guests struct {
 type guest struct {
 	sync.Mutex
 	refusing map[uint64]struct{} // its sessions with a command that was refused, up to their next First
+	reads    *guestReader        // nil: it has had nothing tracked
+	gone     bool
 }
 
 // guestSessionsMax bounds the sessions of a guest that are refused what they sent behind a refused command: beyond, a door has more
@@ -31,10 +33,21 @@ func (srv *Server) Execute(from NodeID, f *Forwarded, answer func(Answer)) {
 		answer(Answer{Outcome: NotExecuted, Version: srv.router.Topology().Version})
 		return
 	}
+	if f.Kind == ForwardRelay {
+		if len(f.Args) != 1 {
+			answer(Answer{Outcome: Executed, Reply: errorReply(errForwarded + "no question")})
+			return
+		}
+		g.reader(srv).ask(f, answer)
+		return
+	}
 	t, text := srv.guestTask(f)
 	if text != "" {
 		answer(Answer{Outcome: Executed, Reply: errorReply(text)})
 		return
+	}
+	if f.Kind == ForwardTracked || f.Kind == ForwardTrackedExec {
+		t.track = g.reader(srv)
 	}
 	t.execute(func(a Answer) {
 		if a.Outcome == NotExecuted {
@@ -47,8 +60,23 @@ func (srv *Server) Execute(from NodeID, f *Forwarded, answer func(Answer)) {
 // Gone forgets a start of a node: its stream has ended.
 func (srv *Server) Gone(from NodeID) {
 	srv.guests.Lock()
-	defer srv.guests.Unlock()
+	g := srv.guests.byNode[from]
 	delete(srv.guests.byNode, from)
+	srv.guests.Unlock()
+	if g != nil {
+		g.leave()
+	}
+}
+
+// leave ends the guest. What is still executed for it may come later.
+func (g *guest) leave() {
+	g.Lock()
+	reads := g.reads
+	g.gone = true
+	g.Unlock()
+	if reads != nil {
+		reads.leave()
+	}
 }
 
 func (srv *Server) guest(from NodeID) *guest {
@@ -91,11 +119,18 @@ const errForwarded = "ERR The other node sent what cannot be executed here: "
 
 // guestTask makes a task of what another node sent. text says what is wrong with that, if so.
 func (srv *Server) guestTask(f *Forwarded) (t *task, text string) {
-	t = &task{srv: srv, guest: true, kind: f.Kind, args: f.Args, db: f.DB, resp: f.Resp, deadline: srv.clock() + min(f.Timeout, commandTimeMax)}
+	kind := f.Kind
+	switch kind {
+	case ForwardTracked:
+		kind = ForwardCommand
+	case ForwardTrackedExec:
+		kind = ForwardExec
+	}
+	t = &task{srv: srv, guest: true, kind: kind, args: f.Args, db: f.DB, resp: f.Resp, deadline: srv.clock() + min(f.Timeout, commandTimeMax)}
 	if f.Resp != 2 && f.Resp != 3 || f.DB < 0 || f.DB >= partition.Databases || len(f.Args) == 0 {
 		return nil, errForwarded + "no command"
 	}
-	switch f.Kind {
+	switch kind {
 	case ForwardExec:
 		var ok bool
 		if t.multi, t.watching, ok = decodeExec(f.Args, srv.store.PartitionOf); !ok {
@@ -117,9 +152,9 @@ func (srv *Server) guestTask(f *Forwarded) (t *task, text string) {
 	switch row := t.row; {
 	case row == nil || !row.arityFits(len(t.args)):
 		return nil, errForwarded + "an unknown command, or a wrong number of arguments"
-	case f.Kind == ForwardWalk && !row.walks(),
-		f.Kind == ForwardCommand && (len(row.Keys) == 0 || row.runsInMulti()),
-		f.Kind == ForwardWatch && row.Name != "watch":
+	case kind == ForwardWalk && !row.walks(),
+		kind == ForwardCommand && (len(row.Keys) == 0 || row.runsInMulti()),
+		kind == ForwardWatch && row.Name != "watch":
 		return nil, errForwarded + "'" + row.fullName() + "', which is not forwarded so"
 	}
 	return t, ""

@@ -195,7 +195,7 @@ func FuzzForwarded(f *testing.F) {
 		"GET a", "SET a 1", "MSET a 1 b", "SORT l BY x GET y", "BITFIELD a GET u8 0", "ZUNIONSTORE z 2 a b", "SCAN 0", "DBSIZE", "KEYS *",
 		"FLUSHALL", "WATCH a b", "RANDOMKEY", "SWAPDB 0 1", "OBJECT ENCODING a", "MEMORY USAGE a", "COPY a b DB 3", "MOVE a 3", "PING",
 	} {
-		for kind := range ForwardWalk + 2 {
+		for kind := range ForwardRelay + 2 {
 			f.Add(uint8(kind), 0, 2, []byte{0, 2}, line)
 		}
 	}
@@ -215,7 +215,7 @@ func FuzzForwarded(f *testing.F) {
 	f.Fuzz(func(t *testing.T, kind uint8, db, resp int, head []byte, line string) {
 		c := ofGuest(uint64(len(line)%3), len(head)%2 == 0, line)
 		c.Kind, c.DB, c.Resp = ForwardKind(kind), db, resp
-		if c.Kind == ForwardExec || c.Kind == ForwardWalk {
+		if c.Kind == ForwardExec || c.Kind == ForwardTrackedExec || c.Kind == ForwardWalk {
 			c.Args = append([][]byte{head}, c.Args...)
 		}
 		answers := make(chan Answer, 2)
@@ -225,6 +225,12 @@ func FuzzForwarded(f *testing.F) {
 			return
 		}
 		if c.Kind == ForwardWatch && !isError(a.Reply) {
+			return
+		}
+		if c.Kind == ForwardRelay && !isError(a.Reply) {
+			if _, ok := decodeRelay(a.Reply); !ok {
+				t.Fatalf("the answer %q is none", a.Reply)
+			}
 			return
 		}
 		r := newReader(a.Reply)

@@ -206,13 +206,14 @@ type task struct {
 	pause    time.Duration
 
 	// Of a session's task.
-	by, track *tracker // see Call
-	drops     bool     // what another node reads for it is to be dropped: see dropReads
-	ticket    uint64
-	silent    bool
-	session   uint64
-	first     bool
-	onReply   func(reply []byte) []byte // runs on the loop; nil: the reply is what it is
+	by      *tracker    // see Call
+	track   readTracker // the same
+	drops   bool        // what another node reads for it is to be dropped: see dropReads
+	ticket  uint64
+	silent  bool
+	session uint64
+	first   bool
+	onReply func(reply []byte) []byte // runs on the loop; nil: the reply is what it is
 
 	work func(w *protocol.Writer) // in place of a command: what takes many of them; it may take long
 	// Of an EXEC.
@@ -324,7 +325,14 @@ func (t *task) forward(to NodeID, done func(Answer)) {
 	case t.kind == ForwardWalk:
 		f.Args = append([][]byte{encodeParts(t.parts)}, t.args...)
 	}
-	if t.drops {
+	relayed := false
+	if t.track != nil {
+		var kind ForwardKind
+		if kind, relayed = t.relayReads(to); relayed {
+			f.Kind = kind
+		}
+	}
+	if t.drops && !relayed {
 		answered := done
 		done = func(a Answer) {
 			if a.Outcome == Executed {

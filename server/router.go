@@ -93,10 +93,13 @@ type Forwarded = struct {
 type ForwardKind = uint8
 
 const (
-	ForwardCommand ForwardKind = iota // Args are a command line
-	ForwardWatch                      // Args are keys; the answer is a token for each (R25)
-	ForwardExec                       // Args are a transaction, as encodeExec makes them (R25)
-	ForwardWalk                       // Args are partitions, as encodeParts makes them, and a command line that walks those
+	ForwardCommand     ForwardKind = iota // Args are a command line
+	ForwardWatch                          // Args are keys; the answer is a token for each (R25)
+	ForwardExec                           // Args are a transaction, as encodeExec makes them (R25)
+	ForwardWalk                           // Args are partitions, as encodeParts makes them, and a command line that walks those
+	ForwardTracked                        // a ForwardCommand; what it reads is tracked for the sending node: see relay.go
+	ForwardTrackedExec                    // a ForwardExec, the same
+	ForwardRelay                          // Args are a question, the answer is what has changed of what is tracked for the node
 )
 
 // Answer ends a forwarded command.

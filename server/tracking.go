@@ -24,6 +24,7 @@ type tracker struct {
 		brokenDue    bool       // and is to be told so
 		queued       bool       // it is among those that to has to take from
 		parts        partitions // where it has keys registered, or may have
+		relayed      bool       // other nodes have read for it, and tell this one: see relay
 		pending
 	}
 
@@ -160,6 +161,19 @@ func (t *tracker) queueLocked() {
 	}
 }
 
+// relays notes that another node reads for it.
+func (t *tracker) relays() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.relayed = true
+}
+
+// readTracker is for whom a command reads.
+type readTracker interface {
+	partition.Tracker
+	read(partition int) // a key of the partition is registered; its lock is held
+}
+
 // read notes that a key of a partition is registered. The partition's lock is held.
 func (t *tracker) read(p int) {
 	t.mu.Lock()
@@ -252,21 +266,24 @@ func (t *tracker) drop(key []byte) {
 }
 
 // dropReads has the session told to drop what another node has read for it: that node knows nothing of it, and will not tell.
-func (t *task) dropReads() {
-	drop := func(row *Row, args [][]byte) {
+func (t *task) dropReads() { t.eachRead(t.by.drop) }
+
+// eachRead calls f with the keys that the task reads.
+func (t *task) eachRead(f func(key []byte)) {
+	of := func(row *Row, args [][]byte) {
 		if row.Flags&ReadOnly == 0 {
 			return
 		}
 		for _, at := range row.keyPositions(nil, args) {
-			t.by.drop(args[at])
+			f(args[at])
 		}
 	}
 	if t.multi == nil {
-		drop(t.row, t.args)
+		of(t.row, t.args)
 		return
 	}
 	for _, q := range t.multi.queue {
-		drop(q.row, q.args)
+		of(q.row, q.args)
 	}
 }
 

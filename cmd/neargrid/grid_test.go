@@ -490,6 +490,8 @@ func TestForwardedNumbers(t *testing.T) {
 	kinds := [][2]int{
 		{int(server.ForwardCommand), int(cluster.ForwardCommand)}, {int(server.ForwardWatch), int(cluster.ForwardWatch)},
 		{int(server.ForwardExec), int(cluster.ForwardExec)}, {int(server.ForwardWalk), int(cluster.ForwardWalk)},
+		{int(server.ForwardTracked), int(cluster.ForwardTracked)}, {int(server.ForwardTrackedExec), int(cluster.ForwardTrackedExec)},
+		{int(server.ForwardRelay), int(cluster.ForwardRelay)},
 		{int(server.Executed), int(cluster.Executed)}, {int(server.NotExecuted), int(cluster.NotExecuted)}, {int(server.Unknown), int(cluster.Unknown)},
 	}
 	for _, k := range kinds {
