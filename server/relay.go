@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -195,7 +196,7 @@ func (srv *Server) relaysLeft(now time.Duration) time.Duration {
 // guestReader is another node's door, whose clients have read keys here: what it is to be told, and its question, which waits for that.
 type guestReader struct {
 	srv    *Server
-	number uint64 // of this record, never used again
+	number uint64 // of this record: drawn, so that no other has it, of an earlier start of this node neither
 	mu     struct {
 		sync.Mutex
 		pending
@@ -212,7 +213,7 @@ func (g *guest) reader(srv *Server) *guestReader {
 	g.Lock()
 	defer g.Unlock()
 	if g.reads == nil {
-		g.reads = &guestReader{srv: srv, number: srv.guestReaders.Add(1)}
+		g.reads = &guestReader{srv: srv, number: rand.Uint64()}
 		g.reads.mu.gone = g.gone
 		if !g.gone {
 			srv.store.Join(g.reads, nil)

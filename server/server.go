@@ -59,11 +59,10 @@ type Server struct {
 	rates         rates
 	trackingOver  atomic.Int64 // how often in a row the tracking table was too large for what could be done about it
 	relays        relays
-	guestReaders  atomic.Uint64 // the newest one's number
-	readingGuests atomic.Int64  // nodes whose doors have had keys tracked here
-	subscribers   atomic.Int64  // sessions that listen to invalidateChannel
-	runID         string        // 40 hex digits, new at each start
-	startupMemory atomic.Int64  // used memory when nothing was stored yet
+	readingGuests atomic.Int64 // nodes whose doors have had keys tracked here
+	subscribers   atomic.Int64 // sessions that listen to invalidateChannel
+	runID         string       // 40 hex digits, new at each start
+	startupMemory atomic.Int64 // used memory when nothing was stored yet
 	peakMemory    atomic.Int64
 
 	sessions struct {

@@ -208,6 +208,7 @@ func TestGrid(t *testing.T) {
 	checkKeys(t, b, "one")
 	checkKeys(t, c, "one")
 	t.Run("status", func(t *testing.T) { testStatus(t, g) })
+	t.Run("near", func(t *testing.T) { testNear(t, g) })
 	t.Run("handover", func(t *testing.T) { testHandOver(t, g) })
 	t.Run("kill", func(t *testing.T) { testKill(t, g) })
 	t.Run("drain", func(t *testing.T) { testDrain(t, g) })
