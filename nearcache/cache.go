@@ -41,6 +41,8 @@ type Cache struct {
 	store       Store
 	stats       *counters
 	fixedBytes  int64 // of generations, routes and stats
+
+	judged func() // called by Get before it looks at the lease, for tests; under the build tag invariants
 }
 
 // New makes an empty cache. No partition has a node and no node a link: AssignPartition and OpenLink come next.
@@ -66,10 +68,10 @@ func New(o Options) (*Cache, error) {
 	}
 	c := &Cache{routes: newRoutes(o.Partitions, o.Nodes), stats: &counters{}}
 	c.generations = newGenerations(o.ItemsExpected, c.routes.bumpAll)
-	fixed := c.generations.bytes() + c.routes.bytes() + int64(unsafe.Sizeof(*c.stats))
+	fixed := int64(unsafe.Sizeof(*c)) + c.generations.bytes() + c.routes.bytes() + int64(unsafe.Sizeof(*c.stats))
 	if fixed > o.MemoryBytes/2 {
-		return nil, fmt.Errorf("nearcache: counters for %d items expected, %d partitions and %d nodes take %d bytes, more than half of the %d there are",
-			o.ItemsExpected, o.Partitions, o.Nodes, fixed, o.MemoryBytes)
+		return nil, fmt.Errorf("nearcache: counters for %d items expected, %d partitions and %d nodes take %d bytes, "+
+			"more than half of the %d there are", o.ItemsExpected, o.Partitions, o.Nodes, fixed, o.MemoryBytes)
 	}
 	c.fixedBytes = fixed
 	var err error
@@ -79,6 +81,10 @@ func New(o Options) (*Cache, error) {
 
 // Close ends what the policy runs in the background. The cache must not be used any more.
 func (c *Cache) Close() { c.store.close() }
+
+// Settle waits until the policy has taken in what was stored, where it does that in the background: PolicyRistretto does.
+// It is for tests and measurements.
+func (c *Cache) Settle() { c.store.settle() }
 
 // Get answers the value held for a key, if it may be used now. The bytes are shared with the cache and with others who look
 // the key up: they never change, and nobody may change them. They stay good as long as the caller keeps them.
@@ -95,22 +101,18 @@ func (c *Cache) Close() { c.store.close() }
 //
 // With the lease first, who sees R in it sees I in the generation. endLocked has the same for the end of a connection.
 func (c *Cache) Get(k Key, now Time) (value []byte, ok bool) {
-	e := c.store.find(&k)
+	e := c.store.find(k)
 	if e == nil {
 		c.stats.add(missAbsent)
 		return nil, false
 	}
 	node := &c.routes.nodes[nodeOf(e.word)]
 	lease := Time(node.lease.Load())
-	why := hit
-	switch {
-	case c.routes.words[e.partition].Load() != e.word:
-		why = missPartition
-	case c.generations.of(k.stripeHash).Load() != e.generation:
-		why = missGeneration
-	case now >= e.expiry:
-		why = missExpired
-	case now >= lease:
+	why := c.judge(&k, e, now)
+	if invariants && c.judged != nil {
+		c.judged()
+	}
+	if why == hit && now >= lease {
 		why = missLease
 	}
 	c.stats.add(why)
@@ -120,13 +122,29 @@ func (c *Cache) Get(k Key, now Time) (value []byte, ok bool) {
 	if node.used.Load() == 0 { // so that look-ups that follow each other write nothing
 		node.used.Store(1)
 	}
-	return e.value(), why == hit
+	if why == missLease {
+		return nil, false
+	}
+	return e.value(), true
 }
 
-// usable reports whether an entry might still be used once its node has a lease: a policy parts with others first.
+// judge answers hit where an entry may be used if the lease allows it, else why not.
+func (c *Cache) judge(k *Key, e *entry, now Time) event {
+	switch {
+	case c.routes.words[e.partition].Load() != e.word:
+		return missPartition
+	case c.generations.of(k.stripeHash).Load() != e.generation:
+		return missGeneration
+	case now >= e.expiry:
+		return missExpired
+	}
+	return hit
+}
+
+// usable reports whether an entry might still be used, leases aside: a policy parts with others first.
 func (c *Cache) usable(e *entry, now Time) bool {
-	stripeHash := xxhash.Sum64(e.bytes(0, int(e.nameBytes)))
-	return c.routes.words[e.partition].Load() == e.word && c.generations.of(stripeHash).Load() == e.generation && now < e.expiry
+	k := Key{stripeHash: xxhash.Sum64(e.name())}
+	return c.judge(&k, e, now) == hit
 }
 
 // Snapshot is what was current for a key of a partition at one moment. A read takes it before its request is sent.
@@ -175,7 +193,7 @@ func (c *Cache) Store(k Key, s Snapshot, value []byte, expiry, now Time) bool {
 		c.stats.add(refusedExpired)
 	case entrySize(k, len(value)) > c.store.itemBytesMax():
 		c.stats.add(refusedTooLarge)
-	case !c.store.put(newEntry(k, s, value, expiry), now):
+	case !c.store.put(k, newEntry(k, s, value, expiry), now):
 		c.stats.add(refusedPolicy)
 	default:
 		c.stats.add(stored)
@@ -184,7 +202,7 @@ func (c *Cache) Store(k Key, s Snapshot, value []byte, expiry, now Time) bool {
 	return false
 }
 
-// ItemBytesMax is how large an entry may be at most: name, view, value and a head of 72 bytes.
+// ItemBytesMax is how large an entry may be at most: name, view, value and a head of 64 bytes.
 func (c *Cache) ItemBytesMax() int { return c.store.itemBytesMax() }
 
 // Stats answers what happened since New, and what is held now.

@@ -77,6 +77,13 @@
 //	generation.go  generations of stripes
 //	link.go        partitions' words, nodes' leases, Link
 //	entry.go       an entry as one block of bytes
-//	store.go       the interface Store, and the policies by name
 //	stats.go       statistics
+//	store.go       the interface Store, the policies by name, the budget and its shards
+//	windowlfu.go   the default Store: which entries stay
+//	index.go       look-ups without a lock
+//	queue.go       entries by age
+//	sketch.go      how often keys were asked for that are not held
+//	ristretto.go   ristretto v2 as a Store
+//
+//	invariants_on.go, invariants_off.go   the build tag invariants
 package nearcache

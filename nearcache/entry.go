@@ -8,7 +8,7 @@ import (
 
 // entry heads a block of memory that holds one value with what it is found and judged by; name, view and value follow it.
 // The block holds no pointer, so the collector does not look into it, and nobody writes to it once it is stored, but for
-// mark and place. A caller who has got the value keeps the block alive with it.
+// what a policy notes in it. A caller who has got the value keeps the block alive with it.
 type entry struct {
 	hash       uint64 // Key.hash
 	word       word   // the partition's, from the snapshot
@@ -18,12 +18,15 @@ type entry struct {
 	viewBytes  uint32
 	db         uint32
 	generation uint32 // from the snapshot
+	blockBytes uint32 // what the allocator gave
 	partition  uint16
-	_          uint16
-	blockBytes uint32        // what the allocator gave
-	mark       atomic.Uint32 // how often it was looked up of late, as far as the policy wants to know
-	place      uint32        // the policy's, under the lock of its shard: where the entry is in its queues
-	_          uint32
+
+	// The policy's. Look-ups set mark without a lock; the others belong to the lock of the entry's shard.
+	inMain bool          // which queue it is in: main or window
+	count  uint8         // about how often it was asked for, as of period; 0 <= count <= countMax
+	period uint32        // how often the shard had halved its counts
+	place  uint32        // where in its queue it is
+	mark   atomic.Uint32 // 1 where it was looked up since the policy looked at it
 }
 
 const entryBytes = int(unsafe.Sizeof(entry{}))
@@ -57,6 +60,8 @@ func (e *entry) bytes(from, count int) []byte {
 	}
 	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(e), entryBytes+from)), count)
 }
+
+func (e *entry) name() []byte { return e.bytes(0, int(e.nameBytes)) }
 
 // value is the entry's value; appending to it copies it.
 func (e *entry) value() []byte {
