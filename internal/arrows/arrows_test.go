@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 	"internal/arrows":       {},
 	"internal/pins":         {},
 	"internal/testredis":    {},
-	"internal/bench":        {"internal/testredis"},
+	"internal/bench":        {"internal/testredis", "loadtest"},
 	"internal/differential": {"internal/testredis"},
 	"internal/faults":       {"cluster", "cluster/core", "internal/testredis", "partition"},
 	"internal/mutants":      {},
