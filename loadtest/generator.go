@@ -1,7 +1,6 @@
 package loadtest
 
 import (
-	"runtime"
 	"sync"
 	"time"
 
@@ -43,12 +42,8 @@ func (g *generator) add(p *pacer) {
 // watch measures, in a closed loop, how late this program gets to run: a thread that wants to wake once a millisecond. Clients that find
 // no processor either are as late, and the server is charged for it.
 func (r *run) watch() {
-	runtime.LockOSThread() // never unlocked: the thread goes with its timer setting
-	pause := r.options.sleep
-	if pause == nil {
-		preciseSleeps()
-		pause = sleep
-	}
+	pause, restore := r.options.pauses()
+	defer restore()
 	lateness := newHistogram()
 	for !r.isOver() {
 		began := time.Now()

@@ -2,7 +2,6 @@ package loadtest
 
 import (
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -67,13 +66,9 @@ type pacer struct {
 }
 
 func (p *pacer) pace() {
-	runtime.LockOSThread() // never unlocked: the thread goes with its timer setting
 	defer p.run.leave()
-	pause := p.run.options.sleep
-	if pause == nil {
-		preciseSleeps()
-		pause = sleep
-	}
+	pause, restore := p.run.options.pauses()
+	defer restore()
 	end := p.run.end()
 	turn := 0
 	for due := p.plan.next(); ; {
@@ -100,6 +95,14 @@ func (p *pacer) pace() {
 		}
 		d.client.Flush()
 	}
+}
+
+// pauses is how to sleep, and what to call when that is over.
+func (o *Options) pauses() (pause func(time.Duration), restore func()) {
+	if o.sleep != nil {
+		return o.sleep, func() {}
+	}
+	return sleep, preciseSleeps()
 }
 
 // send starts the operation that is due. It answers false where the run is over, or the workload has ended.

@@ -95,10 +95,10 @@ type FailureCount struct {
 
 // GeneratorReport is what the load generator says of itself.
 type GeneratorReport struct {
-	Due          uint64  `json:"due,omitempty"`     // of an open loop: operations that were due
-	Delayed      uint64  `json:"delayed,omitempty"` // of them, those that waited because as many as may be were in flight
-	Unsent       uint64  `json:"unsent,omitempty"`  // of them, those whose turn did not come before the end
-	LatenessP50  float64 `json:"lateness_p50_us"`   // how late it was by its own doing
+	Due          uint64  `json:"due"`             // of an open loop: operations that were due
+	Delayed      uint64  `json:"delayed"`         // of them, those that waited because as many as may be were in flight
+	Unsent       uint64  `json:"unsent"`          // of them, those whose turn did not come before the end
+	LatenessP50  float64 `json:"lateness_p50_us"` // how late it was by its own doing
 	LatenessP99  float64 `json:"lateness_p99_us"`
 	LatenessMax  float64 `json:"lateness_max_us"`
 	CPU          float64 `json:"cpu_cores"` // processors it used
