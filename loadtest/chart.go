@@ -169,11 +169,11 @@ func (r *Report) charts() []chart {
 			t.line("p99", "c1", func(s Second) float64 { return s.P99 }),
 			t.line("p50", "c0", func(s Second) float64 { return s.P50 }),
 		}}
-		latency.draw(true, micros, secondTicks)
+		latency.draw(true, microsTick, secondTicks)
 		overTime = append(overTime, latency)
 	}
 	throughput.draw(false, func(v float64) string { return thousands(uint64(v + 0.5)) }, secondTicks)
-	distribution.draw(true, micros, func(_, high float64) (ticks []tick) {
+	distribution.draw(true, microsTick, func(_, high float64) (ticks []tick) {
 		for _, percent := range nines {
 			if at := ninesAt(percent); at <= high {
 				ticks = append(ticks, tick{at, fmt.Sprintf("%g", percent)})
@@ -189,7 +189,23 @@ func (t *TargetReport) line(name, class string, value func(Second) float64) char
 	for _, s := range t.Series {
 		line.points = append(line.points, point{float64(s.Second), value(s)})
 	}
+	if len(line.points) == 1 { // a line has two ends
+		line.points = append(line.points, point{line.points[0].x + 1, line.points[0].y})
+	}
 	return line
+}
+
+// microsTick writes a round number of microseconds.
+func microsTick(us float64) string {
+	switch {
+	case us < 0.999:
+		return fmt.Sprintf("%g ns", math.Round(us*1e3))
+	case us < 999:
+		return fmt.Sprintf("%g µs", math.Round(us))
+	case us < 999e3:
+		return fmt.Sprintf("%g ms", math.Round(us/1e3))
+	}
+	return fmt.Sprintf("%g s", math.Round(us/1e6))
 }
 
 func secondTicks(low, high float64) (ticks []tick) {

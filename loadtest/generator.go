@@ -8,10 +8,15 @@ import (
 )
 
 const (
-	watchPeriod = time.Millisecond
-	tooLate     = time.Millisecond // lateness of 1 in 100 starts, from which on the generator is said to be the bottleneck
-	tooBusy     = 0.9              // of the machine's processors
-	lateShare   = 0.2              // of the measured p99, from which on the report warns
+	watcherCount = 1
+	watchPeriod  = time.Millisecond
+
+	// From these on the generator is said to be the bottleneck.
+	busyShare = 0.9 // of the machine's processors, in use by this process
+	lateShare = 0.5 // of the measured p99 latency, as the p99 of its own lateness
+	lateLeast = 100 * time.Microsecond
+
+	warnShare = 0.2 // like lateShare, from which on the report warns
 )
 
 // generator is what a run knows of itself: whether it, and not the server, was what limited it.

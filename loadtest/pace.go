@@ -13,6 +13,7 @@ const (
 	pacerCount = 2  // threads that start operations on schedule, each for its share of the clients
 	burstMax   = 16 // operations that are due already and go out together on one connection
 	pauseMax   = 50 * time.Millisecond
+	paceGrace  = 20 * time.Millisecond // after the end of the time, for what was due just before it
 )
 
 // arrivals are the times at which operations are due: a Poisson process, whose gaps are drawn exponentially, or even ones.
@@ -72,8 +73,8 @@ func (p *pacer) pace() {
 	end := p.run.end()
 	turn := 0
 	for due := p.plan.next(); ; {
-		now, past := p.run.elapsed()
-		if past || p.run.isOver() || end > 0 && due >= end {
+		now := time.Since(p.run.start)
+		if p.run.isOver() || end > 0 && due >= end {
 			p.leaveBehind(due)
 			return
 		}
@@ -113,10 +114,11 @@ func (p *pacer) send(d *driver, due time.Duration) bool {
 			p.delayed++
 		}
 		d.client.Flush()
-		if !d.awaitRoom() {
+		room := d.awaitRoom()
+		p.released = time.Since(p.run.start)
+		if !room {
 			return false
 		}
-		p.released = time.Since(p.run.start)
 	}
 	op, ok := p.run.source.next()
 	if !ok {
@@ -124,12 +126,17 @@ func (p *pacer) send(d *driver, due time.Duration) bool {
 	}
 	op.Due, op.charge = due, charge
 	if charge {
-		p.due++
-		late := time.Since(p.run.start) - max(due, p.released)
-		_ = p.lateness.RecordValue(int64(min(max(late, latencyMin), latencyMax))) // in range by construction
+		p.count(due, time.Since(p.run.start))
 	}
 	d.start(op)
 	return true
+}
+
+// count notes that a measured operation was due, and started now, or never.
+func (p *pacer) count(due, now time.Duration) {
+	p.due++
+	late := now - max(due, p.released)
+	_ = p.lateness.RecordValue(int64(min(max(late, latencyMin), latencyMax))) // in range by construction
 }
 
 // awaitRoom waits until the client has fewer operations under way than it may. It answers false where the run is over before.
@@ -149,10 +156,10 @@ func (d *driver) awaitRoom() bool {
 // leaveBehind counts the operations that were due before the run was over and have not been started: they have waited, and nobody knows
 // how long they still would have.
 func (p *pacer) leaveBehind(due time.Duration) {
-	now, past := p.run.elapsed()
-	if !past && !p.run.isOver() {
+	if !p.run.isOver() {
 		return // the workload has ended, or nothing further is due
 	}
+	now := time.Since(p.run.start)
 	if end := p.run.end(); end > 0 {
 		now = min(now, end)
 	}
@@ -162,7 +169,7 @@ func (p *pacer) leaveBehind(due time.Duration) {
 		if !op.charge {
 			continue
 		}
-		p.due++
+		p.count(due, now)
 		p.unsent++
 		p.run.recorder.record(p.drivers[0].number, op, Result{Failure: notSent, Detail: notSentDetail}, now)
 	}

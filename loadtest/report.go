@@ -154,7 +154,8 @@ func (m *Measured) self() GeneratorReport {
 	g.LatenessP50 = microseconds(m.lateness.ValueAtQuantile(50))
 	g.LatenessP99 = microseconds(m.lateness.ValueAtQuantile(99))
 	g.LatenessMax = microseconds(m.lateness.Max())
-	g.IsBottleneck = g.LatenessP99 > float64(tooLate.Microseconds()) || g.CPU > tooBusy*float64(g.Processors)
+	late := g.LatenessP99 > float64(lateLeast.Microseconds()) && g.LatenessP99 > lateShare*microseconds(m.total.all().ValueAtQuantile(99))
+	g.IsBottleneck = late || g.CPU > busyShare*float64(g.Processors)
 	return g
 }
 
@@ -192,11 +193,11 @@ func (t *TargetReport) notes() (notes []string) {
 	s := &t.Self
 	switch {
 	case s.IsBottleneck:
-		note("THE GENERATOR WAS THE BOTTLENECK: 1 in 100 of its own steps came %s late or later, and it used %.1f of %d processors. "+
-			"The figures say more about it than about the server: lower the rate, use fewer clients, or run it on another machine.",
-			micros(s.LatenessP99), s.CPU, s.Processors)
-	case s.LatenessP99 > lateShare*t.Latency.P99 && t.Latency.Count > 0:
-		note("of the p99 latency of %s, %s may be the generator's own: 1 in 100 of its steps came so late.", micros(t.Latency.P99), micros(s.LatenessP99))
+		note("THE GENERATOR WAS THE BOTTLENECK: 1 in 100 of its own steps came %s late or later, against a p99 latency of %s, and it used %.1f of "+
+			"%d processors. The figures say more about it than about the server: lower the rate, use fewer clients, or run it on another machine.",
+			micros(s.LatenessP99), micros(t.Latency.P99), s.CPU, s.Processors)
+	case s.LatenessP99 > warnShare*t.Latency.P99 && t.Latency.Count > 0:
+		note("of the p99 latency of %s, up to %s may be the generator's own: 1 in 100 of its steps came so late.", micros(t.Latency.P99), micros(s.LatenessP99))
 	}
 	if s.Delayed > 0 {
 		note("%d of %d operations had to wait because as many as may be were in flight; their latency has the wait in it.", s.Delayed, s.Due)
@@ -218,9 +219,9 @@ func micros(us float64) string {
 	switch {
 	case us < 10:
 		return fmt.Sprintf("%.2f µs", us)
-	case us < 1000:
+	case us < 999.5:
 		return fmt.Sprintf("%.0f µs", us)
-	case us < 1e6:
+	case us < 999_995:
 		return fmt.Sprintf("%.2f ms", us/1e3)
 	}
 	return fmt.Sprintf("%.2f s", us/1e6)

@@ -229,7 +229,7 @@ func TestText(t *testing.T) {
 	for _, want := range []string{
 		"workload a: 100 records, keys zipf 0.99, values of 100 B, seed 1\n",
 		"open loop: 1,500 operations/s, poisson arrivals, 4 clients, at most 4096 in flight each; 3 s after 0 s of warm-up\n",
-		"\nfake:1\n", "  throughput  ", "latency  count", "read-through fill", " x ERR: read of k:0000000000", "against fake:1 (1 is the same)", "note: fake:1: ",
+		"\nfake:1\n", "  throughput  ", "  latency            count", "read-through fill", " x ERR: read of k:0000000000", "against fake:1 (1 is the same)", "note: fake:1: ",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
@@ -246,6 +246,11 @@ func TestWords(t *testing.T) {
 	for us, want := range map[float64]string{0.5: "0.50 µs", 12: "12 µs", 1500: "1.50 ms", 2.5e6: "2.50 s"} {
 		if got := micros(us); got != want {
 			t.Errorf("%g µs is written %s, want %s", us, got, want)
+		}
+	}
+	for us, want := range map[float64]string{0.1: "100 ns", 1: "1 µs", 100: "100 µs", 1e3: "1 ms", 1e5: "100 ms", 1e6: "1 s", 1e8: "100 s"} {
+		if got := microsTick(us); got != want {
+			t.Errorf("the tick of %g µs is written %s, want %s", us, got, want)
 		}
 	}
 	for least, want := range map[float64]float64{0: 1, 1: 1, 1.1: 2, 3: 5, 7: 10, 120: 200} {

@@ -166,6 +166,14 @@ func (r *run) end() time.Duration {
 	return r.options.WarmUp + r.options.Duration
 }
 
+// grace is what an open loop has beyond the end, so that an operation that was due in the last moment is not said to be left out.
+func (r *run) grace() time.Duration {
+	if r.options.Rate > 0 {
+		return paceGrace
+	}
+	return 0
+}
+
 // elapsed is the time since the start, and whether that is past the end.
 func (r *run) elapsed() (now time.Duration, past bool) {
 	now = time.Since(r.start)
@@ -174,16 +182,16 @@ func (r *run) elapsed() (now time.Duration, past bool) {
 }
 
 func (r *run) measure(ctx context.Context) *Measured {
+	begin, sleepers := r.loop, watcherCount
+	if r.options.Rate > 0 {
+		begin, sleepers = r.pace, pacerCount
+	}
+	// Threads that wait in the kernel must not wait again for one of Go's processors when they wake.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + sleepers))
 	r.generator.begin()
 	r.start = time.Now()
 	var starters sync.WaitGroup
-	if r.options.Rate > 0 {
-		// Threads that wait in the kernel must not wait again for one of Go's processors when they wake.
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + pacerCount))
-		r.pace(&starters)
-	} else {
-		r.loop(&starters)
-	}
+	begin(&starters)
 	interrupted := r.follow(ctx)
 	r.halt()
 	starters.Wait()
@@ -198,7 +206,7 @@ func (r *run) follow(ctx context.Context) (interrupted bool) {
 	warmUp := time.After(r.options.WarmUp) // rows begin at the warm-up's end
 	var timeUp, givenUp <-chan time.Time
 	if end := r.end(); end > 0 {
-		timeUp = time.After(end)
+		timeUp = time.After(end + r.grace())
 	}
 	stopping := ctx.Done()
 	rowBegan := r.options.WarmUp

@@ -20,9 +20,13 @@ func (r *Report) Text(w io.Writer) error {
 	if len(r.Ratios) > 0 {
 		fmt.Fprintf(&out, "\nagainst %s (1 is the same)\n", r.Targets[0].Target)
 		table := newTable(&out)
-		fmt.Fprintln(table, "\tthroughput\tp50\tp99\tp99.9\t")
+		width := nameWidth
 		for _, ratio := range r.Ratios {
-			fmt.Fprintf(table, "  %s\t%.2f\t%.2f\t%.2f\t%.2f\t\n", ratio.Target, ratio.Throughput, ratio.P50, ratio.P99, ratio.P999)
+			width = max(width, len(ratio.Target))
+		}
+		fmt.Fprintf(table, "  %-*s\tthroughput\tp50\tp99\tp99.9\t\n", width, "")
+		for _, ratio := range r.Ratios {
+			fmt.Fprintf(table, "  %-*s\t%.2f\t%.2f\t%.2f\t%.2f\t\n", width, ratio.Target, ratio.Throughput, ratio.P50, ratio.P99, ratio.P999)
 		}
 		table.Flush()
 	}
@@ -35,6 +39,8 @@ func (r *Report) Text(w io.Writer) error {
 	_, err := io.WriteString(w, out.String())
 	return err
 }
+
+const nameWidth = 17 // of the longest kind
 
 func newTable(w io.Writer) *tabwriter.Writer {
 	return tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -71,7 +77,7 @@ func (o *OptionsReport) Lines() []string {
 
 func (t *TargetReport) text(out *strings.Builder) {
 	fmt.Fprintf(out, "\n%s\n", t.Target)
-	fmt.Fprintf(out, "  throughput  %s operations/s: %s in %.2f s, %s errors\n", thousands(uint64(t.PerSecond+0.5)), thousands(t.Operations), t.Seconds, thousands(t.Errors))
+	fmt.Fprintf(out, "  throughput  %s operations/s: %s in %.2f s, %s errors\n", t.Rate(), thousands(t.Operations), t.Seconds, thousands(t.Errors))
 	if len(t.Turns) > 1 {
 		var rates []string
 		for _, turn := range t.Turns {
@@ -85,8 +91,9 @@ func (t *TargetReport) text(out *strings.Builder) {
 	fmt.Fprintf(out, "  generator   late by %s (p50), %s (p99); used %.2f of %d processors\n\n",
 		micros(t.Self.LatenessP50), micros(t.Self.LatenessP99), t.Self.CPU, t.Self.Processors)
 	table := newTable(out)
-	fmt.Fprintln(table, "latency\tcount\tmean\tp50\tp90\tp99\tp99.9\tp99.99\tmax\t")
+	fmt.Fprintf(table, "  %-*s\tcount\tmean\tp50\tp90\tp99\tp99.9\tp99.99\tmax\t\n", nameWidth, "latency")
 	for _, row := range t.Rows() {
+		row[0] = fmt.Sprintf("  %-*s", nameWidth, row[0])
 		fmt.Fprintln(table, strings.Join(row, "\t")+"\t")
 	}
 	table.Flush()
@@ -97,6 +104,9 @@ func (t *TargetReport) text(out *strings.Builder) {
 		fmt.Fprintf(out, "  %s x %s: %s\n", thousands(f.Count), f.Kind, f.First)
 	}
 }
+
+// Rate is the throughput for a person.
+func (t *TargetReport) Rate() string { return thousands(uint64(t.PerSecond + 0.5)) }
 
 // HitPercent is the share of the records read that were there.
 func (t *TargetReport) HitPercent() float64 {
@@ -133,8 +143,8 @@ func thousands(n uint64) string {
 func (p Progress) Line() string {
 	at := fmt.Sprintf("%3.0f s", p.Elapsed.Seconds())
 	switch {
-	case p.Elapsed < 0:
-		return fmt.Sprintf("%s  warming up, %.0f s left", p.Target, -p.Elapsed.Seconds())
+	case p.Last.Length == 0:
+		return fmt.Sprintf("%s  warming up, %.0f s left", p.Target, max(-p.Elapsed.Seconds(), 0))
 	case p.Length > 0:
 		at += fmt.Sprintf(" of %.0f", p.Length.Seconds())
 	}

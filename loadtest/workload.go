@@ -77,7 +77,7 @@ func parseMix(text string) (mix Mix, err error) {
 		word, weight, _ := strings.Cut(part, "=")
 		kind, known := mixWords[word]
 		if !known {
-			return mix, fmt.Errorf("write a letter from a to f, or weights of read, update, insert, scan and rmw such as read=80,update=20")
+			return mix, fmt.Errorf("write a letter from a to f, load, or weights of read, update, insert, scan and rmw such as read=80,update=20")
 		}
 		n, err := strconv.ParseFloat(weight, 64)
 		if err != nil || !(n > 0) || n > weightMax {

@@ -336,7 +336,7 @@ func TestProgressLine(t *testing.T) {
 	for want, p := range map[string]Progress{
 		"a:1  warming up, 2 s left": {Target: "a:1", Elapsed: -2e9},
 		"a:1    3 s of 10  12,345/s  p50 9.50 µs  p99 250 µs  max 1.25 ms":         {"a:1", 3e9, 10e9, Second{Length: 2, Operations: 24690, P50: 9.5, P99: 250, Max: 1250}},
-		"a:1    3 s  0/s  p50 0.00 µs  p99 0.00 µs  max 0.00 µs  1,000,000 errors": {"a:1", 3e9, 0, Second{Errors: 1e6}},
+		"a:1    3 s  0/s  p50 0.00 µs  p99 0.00 µs  max 0.00 µs  1,000,000 errors": {"a:1", 3e9, 0, Second{Length: 1, Errors: 1e6}},
 	} {
 		if got := p.Line(); got != want {
 			t.Errorf("line %q\nwant %q", got, want)

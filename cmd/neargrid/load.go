@@ -38,7 +38,7 @@ Without --rate the loop is closed: each client sends when it has its answer, so 
 
 var loadFlags = []flagSpec{
 	{name: "addr", placeholder: "TARGET,...", value: "127.0.0.1:6379",
-		help: "what is measured: HOST:PORT, cluster:HOST:PORT, tls:HOST:PORT or the path of a Unix socket; several in turn"},
+		help: "HOST:PORT, cluster:HOST:PORT, tls:HOST:PORT or the path of a Unix socket; several are compared"},
 	passwordFlag,
 	{name: "tls-ca", placeholder: "FILE", help: "certificates that a tls: target's is checked against; without it the system's"},
 	{name: "workload", placeholder: "NAME", value: "a",
@@ -112,7 +112,7 @@ func (p *loadPlan) run(ctx context.Context, env environment) error {
 	if err != nil {
 		return loadError(ctx, err)
 	}
-	report.Generator = "neargrid " + server.Version
+	report.Generator, report.Command = "neargrid "+server.Version, p.command
 	p.describe(&report.Options)
 	if err := p.write(env.stdout, report); err != nil {
 		return err

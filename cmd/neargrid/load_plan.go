@@ -25,6 +25,7 @@ const (
 
 // loadPlan is what neargrid load does.
 type loadPlan struct {
+	command string // that asks for it
 	targets []loadtest.Target
 	options loadtest.Options
 	rounds  int
@@ -39,7 +40,7 @@ func planLoad(in inputs) (*loadPlan, error) {
 	if len(in.config) > 0 {
 		return nil, usagef("%s: 'neargrid help load' lists the flags, and this is none", in.config[0].from)
 	}
-	p := &loadPlan{json: in.text("json"), html: in.text("html")}
+	p := &loadPlan{command: in.commandLine("load", loadFlags), json: in.text("json"), html: in.text("html")}
 	for _, step := range []func(inputs) error{p.planWorkload, p.planLoop, p.planLength, p.planTargets} {
 		if err := step(in); err != nil {
 			return nil, err
@@ -282,6 +283,24 @@ func tlsConfig(in inputs) (*tls.Config, error) {
 // describe adds to a report what only the targets know.
 func (p *loadPlan) describe(o *loadtest.OptionsReport) {
 	o.ReadThrough, o.Source, o.TTL = p.sample.ReadThrough, p.sample.Source.Seconds(), p.sample.TTL.Seconds()
+}
+
+// commandLine is a command that gives each flag the value it has, wherever that came from.
+func (in inputs) commandLine(name string, flags []flagSpec) string {
+	line := "neargrid " + name
+	for _, f := range flags {
+		if value := in.text(f.name); in.given(f.name) && f.name != configFlag.name {
+			if strings.ContainsAny(value, " \t\"'$\\*?") || value == "" {
+				value = strconv.Quote(value)
+			}
+			if f.placeholder == "" {
+				line += " --" + f.name + "=" + value
+			} else {
+				line += " --" + f.name + " " + value
+			}
+		}
+	}
+	return line
 }
 
 // given tells whether a flag has a value that is not its default.
