@@ -10,7 +10,7 @@ import (
 )
 
 // toured are the packages whose doc.go leads through their files.
-var toured = []string{"protocol", "partition", "server", "cluster", "cluster/core", "cmd/neargrid"}
+var toured = []string{"protocol", "partition", "server", "cluster", "cluster/core", "loadtest", "cmd/neargrid"}
 
 // A tour that leaves out a file misleads: doc.go names each, or a pattern such as cmd_*.go that it matches.
 func TestToursNameEveryFile(t *testing.T) {

@@ -30,12 +30,11 @@ type command struct {
 }
 
 // commands stand in the order in which help lists them.
-var commands = []command{devCommand, serverCommand, statusCommand, drainCommand, recoverCommand}
+var commands = []command{devCommand, serverCommand, statusCommand, drainCommand, recoverCommand, loadCommand}
 
 // laterCommands are fixed names that nothing implements yet, with what they will do.
 var laterCommands = map[string]string{
 	"sidecar": "a near cache beside programs",
-	"load":    "the load generator",
 }
 
 // environment is what a command gets of the process around it.

@@ -311,7 +311,7 @@ func TestHelp(t *testing.T) {
 		args string
 		want []string
 	}{
-		{"help", []string{"Usage: neargrid <command> [flags]", "dev  ", "server  ", "status  ", "drain  ", "recover  ", "version  ", "redis-cli -p 6379"}},
+		{"help", []string{"Usage: neargrid <command> [flags]", "dev  ", "server  ", "status  ", "drain  ", "recover  ", "load  ", "version  ", "redis-cli -p 6379"}},
 		{"--help", []string{"Usage: neargrid <command> [flags]"}},
 		{"server --help", []string{"Usage: neargrid server [flags]", "--listen HOST:PORT", "(default 127.0.0.1:6379)", "--maxmemory SIZE", "NEARGRID_DATA_DIR"}},
 		{"help server", []string{"--requirepass-file FILE", "--insecure\n", "NEARGRID_PPROF"}},

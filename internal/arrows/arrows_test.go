@@ -27,9 +27,8 @@ var allowed = map[string][]string{
 	// Tools and tests: nothing of the program imports them.
 	"internal/arrows":       {},
 	"internal/testredis":    {},
-	"internal/traces":       {},
-	"internal/bench":        {"internal/testredis", "internal/traces"},
-	"internal/hits":         {"internal/traces", "nearcache"},
+	"internal/bench":        {"internal/testredis", "loadtest"},
+	"internal/hits":         {"loadtest", "nearcache"},
 	"internal/differential": {"internal/testredis"},
 	"internal/faults":       {"cluster", "cluster/core", "internal/testredis", "partition"},
 	"internal/mutants":      {},

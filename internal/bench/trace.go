@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
-	"time"
 
-	"github.com/neargrid/neargrid/internal/traces"
-	"github.com/redis/go-redis/v9"
+	"github.com/neargrid/neargrid/loadtest"
 )
 
 const (
@@ -43,7 +39,7 @@ type replayed struct {
 }
 
 func (t replay) run(ctx context.Context, l *lab) (outcome, error) {
-	requests, err := traces.Read(filepath.Join(l.traces, t.file))
+	requests, err := loadtest.ReadTrace(filepath.Join(l.traces, t.file))
 	if err != nil {
 		return outcome{}, err
 	}
@@ -55,7 +51,7 @@ func (t replay) run(ctx context.Context, l *lab) (outcome, error) {
 		return outcome{}, err
 	}
 	budget := int64(t.share * float64(needed))
-	out := outcome{notes: []string{fmt.Sprintf("Trace: %s, %d requests for %d keys, through go-redis with %d connections, unpipelined, "+
+	out := outcome{notes: []string{fmt.Sprintf("Trace: %s, %d requests for %d keys, through %d connections, unpipelined, "+
 		"values of %d B. Redis uses %d B above empty to hold every key; maxmemory of each server was its own empty used_memory plus "+
 		"%.0f %% of that, %d B. One replay each, on fresh servers.",
 		t.file, len(requests), keys, replayConnections, replayValueBytes, needed, 100*t.share, budget)}}
@@ -112,7 +108,7 @@ func equalItems(want float64, known replayed, budget int64, replay func(budget i
 }
 
 // sizeOfAll answers what Redis uses above empty when it holds all keys of the trace, and how many those are.
-func sizeOfAll(ctx context.Context, l *lab, requests []int64) (needed int64, keys int, err error) {
+func sizeOfAll(ctx context.Context, l *lab, requests []uint64) (needed int64, keys int, err error) {
 	srv, err := l.start(ctx, peer)
 	if err != nil {
 		return 0, 0, err
@@ -122,8 +118,8 @@ func sizeOfAll(ctx context.Context, l *lab, requests []int64) (needed int64, key
 	if err != nil {
 		return 0, 0, err
 	}
-	seen := make(map[int64]bool)
-	var distinct []int64
+	seen := make(map[uint64]bool)
+	var distinct []uint64
 	for _, block := range requests {
 		if !seen[block] {
 			seen[block] = true
@@ -142,17 +138,12 @@ func sizeOfAll(ctx context.Context, l *lab, requests []int64) (needed int64, key
 }
 
 // replayOnce replays the whole trace on a fresh server that may use budget bytes more than when empty.
-func replayOnce(ctx context.Context, l *lab, s side, policy string, budget int64, requests []int64) (replayed, error) {
+func replayOnce(ctx context.Context, l *lab, s side, policy string, budget int64, requests []uint64) (replayed, error) {
 	srv, err := l.start(ctx, s)
 	if err != nil {
 		return replayed{}, err
 	}
 	defer srv.stop()
-	db := redis.NewClient(&redis.Options{Addr: srv.addr, PoolSize: replayConnections, MinIdleConns: replayConnections})
-	defer db.Close()
-	if err := db.Ping(ctx).Err(); err != nil {
-		return replayed{}, fmt.Errorf("%s: %w", srv.name, err)
-	}
 	empty, err := srv.info("used_memory")
 	if err != nil {
 		return replayed{}, err
@@ -164,31 +155,16 @@ func replayOnce(ctx context.Context, l *lab, s side, policy string, budget int64
 		return replayed{}, err
 	}
 
-	var next, hits atomic.Int64
-	value := strings.Repeat("v", replayValueBytes)
-	group := newGroup(ctx)
-	start := time.Now()
-	for range replayConnections {
-		group.run(func(ctx context.Context) error {
-			for {
-				i := next.Add(1) - 1
-				if i >= int64(len(requests)) {
-					return nil
-				}
-				hit, err := lookAside(ctx, db, replayKey(requests[i]), value)
-				if err != nil {
-					return err
-				}
-				if hit {
-					hits.Add(1)
-				}
-			}
-		})
+	workload, err := loadtest.NewWorkload("c", 1)
+	if err != nil {
+		return replayed{}, err
 	}
-	if err := group.wait(); err != nil {
-		return replayed{}, fmt.Errorf("%s: replay: %w%s", srv.name, err, srv.logTail())
+	workload.Choice, workload.Trace, workload.Sizes = loadtest.Replay, requests, loadtest.FixedSize(replayValueBytes)
+	m, err := srv.measureAs(ctx, &loadtest.RESP{Prefix: replayKeyPrefix, ReadThrough: true},
+		loadtest.Options{Workload: workload, Clients: replayConnections, Depth: 1})
+	if err != nil {
+		return replayed{}, err
 	}
-	took := time.Since(start)
 	held, err := srv.ask("DBSIZE")
 	if err != nil {
 		return replayed{}, err
@@ -196,17 +172,10 @@ func replayOnce(ctx context.Context, l *lab, s side, policy string, budget int64
 	count, err := strconv.ParseFloat(held, 64)
 	return replayed{
 		items:    count,
-		hitRate:  100 * float64(hits.Load()) / float64(len(requests)),
-		requests: float64(len(requests)) / took.Seconds(),
+		hitRate:  100 * float64(m.Hits()) / float64(m.Hits()+m.Misses()),
+		requests: m.PerSecond(),
 	}, err
 }
 
-func lookAside(ctx context.Context, db *redis.Client, key, value string) (hit bool, err error) {
-	err = db.Get(ctx, key).Err()
-	if errors.Is(err, redis.Nil) {
-		return false, db.Set(ctx, key, value, 0).Err()
-	}
-	return err == nil, err
-}
-
-func replayKey(block int64) string { return replayKeyPrefix + strconv.FormatInt(block, 10) }
+// replayKey is the key that the replay gives a block.
+func replayKey(block uint64) string { return fmt.Sprintf("%s%012d", replayKeyPrefix, block) }

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/neargrid/neargrid/internal/traces"
+	"github.com/neargrid/neargrid/loadtest"
 	"github.com/neargrid/neargrid/nearcache"
 )
 
@@ -21,7 +21,7 @@ func TestRates(t *testing.T) {
 		{"gli.txt.gz", 0, 1_000, 48.0},
 		{"oltp.lis.zst", 200_000, 1_000, 36.5},
 	} {
-		requests, err := traces.Read("../../testdata/traces/" + c.file)
+		requests, err := loadtest.ReadTrace("../../testdata/traces/" + c.file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func TestRates(t *testing.T) {
 }
 
 func TestRatesRistretto(t *testing.T) {
-	requests, err := traces.Read("../../testdata/traces/gli.txt.gz")
+	requests, err := loadtest.ReadTrace("../../testdata/traces/gli.txt.gz")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,14 +56,14 @@ func TestRatesRistretto(t *testing.T) {
 
 func TestLRU(t *testing.T) {
 	for _, c := range []struct {
-		requests []int64
+		requests []uint64
 		items    int
 		hits     int
 	}{
-		{[]int64{1, 2, 1, 2}, 2, 2},
-		{[]int64{1, 2, 3, 1, 2, 3}, 2, 0},
-		{[]int64{1, 2, 1, 3, 1, 2}, 2, 2},
-		{[]int64{1, 1, 1}, 1, 2},
+		{[]uint64{1, 2, 1, 2}, 2, 2},
+		{[]uint64{1, 2, 3, 1, 2, 3}, 2, 0},
+		{[]uint64{1, 2, 1, 3, 1, 2}, 2, 2},
+		{[]uint64{1, 1, 1}, 1, 2},
 	} {
 		if got, want := lru(c.requests, c.items), percent(c.hits, len(c.requests)); got != want {
 			t.Errorf("lru(%v, %d) = %v, want %v", c.requests, c.items, got, want)

@@ -3,8 +3,8 @@ package main
 import "container/list"
 
 // lru answers the hits in percent of a cache of that many items that parts with the least recently used one.
-func lru(requests []int64, items int) float64 {
-	held := map[int64]*list.Element{}
+func lru(requests []uint64, items int) float64 {
+	held := map[uint64]*list.Element{}
 	newest := list.New()
 	hits := 0
 	for _, key := range requests {
@@ -14,7 +14,7 @@ func lru(requests []int64, items int) float64 {
 			continue
 		}
 		if newest.Len() == items {
-			delete(held, newest.Remove(newest.Back()).(int64))
+			delete(held, newest.Remove(newest.Back()).(uint64))
 		}
 		held[key] = newest.PushFront(key)
 	}

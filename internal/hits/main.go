@@ -18,7 +18,7 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/neargrid/neargrid/internal/traces"
+	"github.com/neargrid/neargrid/loadtest"
 	"github.com/neargrid/neargrid/nearcache"
 )
 
@@ -64,7 +64,7 @@ func main() {
 
 // run replays the point's trace with each policy and with LRU.
 func (p point) run(dir string) (result, error) {
-	requests, err := traces.Read(filepath.Join(dir, p.file))
+	requests, err := loadtest.ReadTrace(filepath.Join(dir, p.file))
 	if err != nil {
 		return result{}, err
 	}

@@ -15,7 +15,7 @@ const (
 
 // replay looks up every request in a near cache of that many items, stores what it does not find, and answers the hits in
 // percent. The policy has the time it needs to take in each store, as between requests over a network.
-func replay(requests []int64, items int, policy nearcache.Policy) (float64, error) {
+func replay(requests []uint64, items int, policy nearcache.Policy) (float64, error) {
 	o := nearcache.Options{MemoryBytes: memoryBytes, ItemsMax: items, Partitions: 1, Nodes: 1, Policy: policy}
 	cache, err := nearcache.New(o)
 	if err != nil {
@@ -30,7 +30,7 @@ func replay(requests []int64, items int, policy nearcache.Policy) (float64, erro
 	hits := 0
 	for i, request := range requests {
 		now := nearcache.Time(i)
-		name = strconv.AppendInt(name[:0], request, 10)
+		name = strconv.AppendUint(name[:0], request, 10)
 		k := nearcache.NewKeyBytes(0, name)
 		if _, ok := cache.Get(k, now); ok {
 			hits++

@@ -1,9 +1,9 @@
 //go:build !linux
 
-package main
+package loadtest
 
 import "time"
 
-func preciseSleeps() {}
+func preciseSleeps() (restore func()) { return func() {} }
 
 func sleep(d time.Duration) { time.Sleep(d) }
