@@ -212,6 +212,14 @@ func (r *Replica) join(p *progress, s *Step, now time.Duration) {
 	if !p.learner || p.state != replicating || p.match < max(r.commit, r.inherited) || r.leases.Until(p.Member) <= now {
 		return
 	}
+	// Who joins may be the next to lead, and then waits for nobody but those whom it made promises itself (R8):
+	//
+	//  1. Q leads with a lease that P grants, is cut off, and P takes over; it does not serve until Q's lease is over.
+	//  2. M joins. It has promised Q nothing.
+	//  3. P dies, M leads, and serves at once. Q still does.
+	if now < r.serveFrom() {
+		return
+	}
 	// Its data must not show what may yet be cut; with too few copies to commit, only it can help.
 	if p.end > r.commit && (r.enoughCopies() || p.match < r.log.last) {
 		return

@@ -308,3 +308,25 @@ func TestR4LearnerLacksWhatIsInherited(t *testing.T) {
 		t.Errorf("with all %d entries: %v is proposed", c.Last(), proposed)
 	}
 }
+
+// R8: Who has promised the primary before nothing does not join until that one's lease is over: it could lead before.
+func TestR8NobodyJoinsBeforeThePromiseIsOver(t *testing.T) {
+	copies := inSync(t, memA, memB)
+	b, c := copies[1], newTestReplica(memC)
+	b.promises(memA, ms(100))
+	led := testRow(3, 3, []Member{memB}, memC).since(memC, 3)
+	b.follow(led, ms(110))
+	c.follow(led, ms(110))
+	over := ms(100) + time.Duration(promiseFactor*float64(b.leases.Length))
+	for now := ms(120); now < over; now += ms(50) {
+		b.granted(now, memC)
+		proposed, _ := talk(t, b, c, now)
+		if proposed = append(proposed, b.Tick(now).Propose...); len(proposed) > 0 {
+			t.Fatalf("%s: %v is proposed, and a may serve until %s", now, proposed, over)
+		}
+	}
+	b.granted(over, memC)
+	if s := b.Tick(over); len(s.Propose) != 1 || s.Propose[0].Kind != Grow {
+		t.Errorf("then %v is proposed", s.Propose)
+	}
+}
