@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	simSeeds = flag.Int("sim.seeds", defaultSeeds, "how many seeds the simulation runs")
+	simSeeds = flag.Int("sim.seeds", 100, "how many seeds the simulation runs")
 	simFirst = flag.Uint64("sim.first", 1, "the first of them")
 	simReach = flag.Bool("sim.reach", true, "fail where a fault or a branch was never reached")
 	simTrace = flag.Bool("sim.trace", false, "print what happens")
