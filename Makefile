@@ -86,6 +86,10 @@ bench-cluster: ## measure a grid of three nodes against redis-server and write d
 	@scripts/need redis-server redis-benchmark
 	$(GO) run ./internal/bench -suite cluster
 
+.PHONY: bench-client
+bench-client: ## measure package client beside go-redis and rueidis, in one run against one node
+	$(GO) test ./client -run '^$$' -bench Clients -benchtime 2s
+
 .PHONY: clean
 clean: ## remove what the other targets made
 	rm -rf bin .cache

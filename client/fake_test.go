@@ -53,18 +53,19 @@ type fakeNode struct {
 	net  *fakeNet
 	addr string
 
-	mu     sync.Mutex
-	data   map[string]string
-	ttl    map[string]int64 // milliseconds that GRID.READ and PTTL tell; none = -1
-	grant  int64            // milliseconds that GRID.LEASE grants
-	plain  bool             // knows no GRID command
-	table  []byte           // the reply to GRID.TABLE; nil = an error
-	silent bool             // sends no invalidations
-	down   bool
-	deaf   bool // accepts connections that nobody answers
-	limit  int  // connections that are accepted from now on, where it is above 0; negative: none
-	conns  map[*fakeConn]bool
-	log    []string
+	mu      sync.Mutex
+	data    map[string]string
+	ttl     map[string]int64 // milliseconds that GRID.READ and PTTL tell; none = -1
+	grant   int64            // milliseconds that GRID.LEASE grants
+	plain   bool             // knows no GRID command
+	table   []byte           // the reply to GRID.TABLE; nil = an error
+	silent  bool             // sends no invalidations
+	down    bool
+	deaf    bool // accepts connections that nobody answers
+	limit   int  // connections that are accepted from now on, where it is above 0; negative: none
+	conns   map[*fakeConn]bool
+	log     []string
+	refused int // connections
 
 	// script sees each command first; true: it has dealt with it. It is called without mu.
 	script func(c *fakeConn, args []string) bool
@@ -90,6 +91,7 @@ func (n *fakeNode) accept() (net.Conn, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.down || n.limit < 0 {
+		n.refused++
 		return nil, errors.New("connection refused")
 	}
 	if n.limit > 0 {

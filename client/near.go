@@ -131,6 +131,7 @@ func (n *near) close() {
 	for _, cache := range n.mu.caches {
 		cache.Close()
 	}
+	n.mu.caches = nil
 }
 
 // matches tells whether a key is one of those that are kept.

@@ -371,3 +371,24 @@ func TestNearExpiry(t *testing.T) {
 		wantGet(t, c, n, "k", "(nil)", 1)
 	})
 }
+
+// TestNearOutside, row 9: what another client of the program sends is known, by its keys or as anything. WATCH counts: what is read behind it
+// must not be older than it.
+func TestNearOutside(t *testing.T) {
+	nearPlay(t, NearCache{}, func(t *testing.T, c *Client, n *fakeNode) {
+		n.set("k", "0")
+		n.set("j", "v")
+		n.change(func() { n.silent = true })
+		wantGet(t, c, n, "j", "v", 1)
+		for i, line := range [][]string{{"SET", "k", "x"}, {"GET", "k"}, {"WATCH", "i", "k"}, {"MGET", "i", "k"}, {"nosuch", "k"}, {}} {
+			wantGet(t, c, n, "k", itoa(i), 1)
+			done := c.Outside(line...)
+			n.set("k", itoa(i+1))
+			done()
+			wantGet(t, c, n, "j", "v", b2i(len(line) == 0 || line[0] == "nosuch"))
+		}
+		if !c.Nears("get", "k") || !c.Nears("HGET", "k", "f") || !c.Nears("MGET", "k", "j") || c.Nears("SET", "k", "v") || c.Nears("TTL", "k") || c.Nears("GET") || c.Nears() {
+			t.Error("Nears tells of the wrong commands")
+		}
+	})
+}

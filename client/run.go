@@ -65,11 +65,15 @@ type attempts struct {
 	pause     time.Duration
 }
 
-// one sends a command to the node of a slot (-1 = any), or to the one given, until it is executed or that cannot be known or waited for.
+// one sends a command to the node of a slot until it is executed, or that cannot be known or waited for. With slot -1 it goes to the
+// node given, or to any.
 func (c *Client) one(ctx context.Context, s *spec, args []string, slot int, to *node) (protocol.Value, error) {
 	lines := [1][]string{args}
 	a := attempts{c: c}
-	var failed *node
+	var failed, pinned *node
+	if slot < 0 {
+		pinned = to // no other will do
+	}
 	asking := false
 	if !c.used.Load() {
 		c.used.Store(true)
@@ -80,7 +84,7 @@ func (c *Client) one(ctx context.Context, s *spec, args []string, slot int, to *
 			n = c.choose(slot, failed)
 		}
 		v, err := c.send(ctx, n, laneOf(args), lines[:], asking)
-		to, asking, failed = nil, false, nil
+		to, asking, failed = pinned, false, nil
 		if err == nil {
 			if !v.IsError() {
 				return v, nil
@@ -89,10 +93,11 @@ func (c *Client) one(ctx context.Context, s *spec, args []string, slot int, to *
 			if !notExecuted(e.Code, e.Text) {
 				return v, c.final(n, args, e)
 			}
-			if to, asking = c.redirect(n, e); to != nil && a.follow() {
+			if next, ask := c.redirect(n, e); next != nil && a.follow() {
+				to, asking = next, ask
 				continue
 			}
-			to, asking, err = nil, false, e
+			err = e
 		} else {
 			failed = n
 			if done := c.settle(ctx, s, n, args, err); done != nil {
@@ -177,6 +182,10 @@ func (c *Client) settle(ctx context.Context, s *spec, n *node, args []string, er
 		return &IndeterminateError{Node: n.addr, Command: name, Err: err}
 	}
 	if errors.Is(err, ErrClosed) || ctx.Err() != nil {
+		return err
+	}
+	var refused *ServerError // what the connection was to begin with: a password that is wrong stays wrong
+	if errors.As(err, &refused) && !notExecuted(refused.Code, refused.Text) {
 		return err
 	}
 	return nil
