@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/rueidis"
 
 	"github.com/neargrid/neargrid/client"
+	"github.com/neargrid/neargrid/client/goredis"
 	"github.com/neargrid/neargrid/internal/testredis"
 )
 
@@ -103,13 +104,16 @@ func BenchmarkClients(b *testing.B) {
 	}
 }
 
-// spread has goroutines share b.N calls.
+// spread has goroutines share b.N calls, each the same number of them.
 func spread(b *testing.B, goroutines int, do func() error) {
-	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range goroutines {
+	for g := range goroutines {
+		calls := b.N / goroutines
+		if g < b.N%goroutines {
+			calls++
+		}
 		wg.Go(func() {
-			for next.Add(1) <= int64(b.N) {
+			for range calls {
 				if err := do(); err != nil {
 					b.Error(err)
 					return
@@ -118,4 +122,53 @@ func spread(b *testing.B, goroutines int, do func() error) {
 		})
 	}
 	wg.Wait()
+}
+
+// BenchmarkNearHit measures a read that memory answers: this client's near cache, the same through the go-redis hook, and the
+// client-side caches of rueidis and go-redis, on one redis-server, by 1 and by 50 goroutines.
+func BenchmarkNearHit(b *testing.B) {
+	server := testredis.Start(b)
+	ctx := context.Background()
+	o := client.NearCache{Prefixes: []string{""}, Staleness: time.Second}
+	near, err := client.Connect(ctx, []string{server.Addr}, client.Options{NearCache: &o})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer near.Close()
+	hooked := redis.NewClient(&redis.Options{Addr: server.Addr})
+	defer hooked.Close()
+	attached, err := goredis.Attach(ctx, hooked, o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer attached.Close()
+	cached := redis.NewClient(&redis.Options{Addr: server.Addr, ClientSideCacheConfig: &redis.ClientSideCacheConfig{}})
+	defer cached.Close()
+	rue, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer rue.Close()
+	if err := near.Set(ctx, "key", strings.Repeat("x", 100), 0); err != nil {
+		b.Fatal(err)
+	}
+	for _, lib := range []struct {
+		name string
+		do   func() error
+	}{
+		{"neargrid", func() error { _, err := near.Get(ctx, "key"); return err }},
+		{"neargrid-in-go-redis", func() error { return hooked.Get(ctx, "key").Err() }},
+		{"rueidis", func() error {
+			_, err := rue.DoCache(ctx, rue.B().Get().Key("key").Cache(), time.Hour).ToString()
+			return err
+		}},
+		{"go-redis", func() error { return cached.Get(ctx, "key").Err() }},
+	} {
+		for _, goroutines := range []int{1, 50} {
+			b.Run(fmt.Sprintf("%d/%s", goroutines, lib.name), func(b *testing.B) {
+				b.ReportAllocs()
+				spread(b, goroutines, lib.do)
+			})
+		}
+	}
 }

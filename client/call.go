@@ -10,6 +10,7 @@ import (
 
 // call is what a goroutine waits for: the replies to the command lines it has sent in one piece.
 type call struct {
+	pool    *sync.Pool
 	replies []protocol.Value
 	want    int
 	seq     uint64                        // its place among all calls of the connection, from 1
@@ -26,11 +27,16 @@ const (
 	callAbandoned // nobody waits any more: whoever would answer it returns it to the pool
 )
 
-var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+// newCalls makes a client's pool of calls. Each has its own: a call's channel belongs to the client's goroutines.
+func newCalls() *sync.Pool {
+	calls := &sync.Pool{}
+	calls.New = func() any { return &call{pool: calls, done: make(chan struct{}, 1)} }
+	return calls
+}
 
 // newCall returns a call for so many replies. It is freed unless wait returned errAbandoned.
-func newCall(want int) *call {
-	k := calls.Get().(*call)
+func (c *conn) newCall(want int) *call {
+	k := c.node.client.calls.Get().(*call)
 	k.want, k.err, k.hook = want, nil, nil
 	k.state.Store(callWaiting)
 	k.replies = k.one[:0]
@@ -39,7 +45,7 @@ func newCall(want int) *call {
 
 func (k *call) free() {
 	k.replies, k.hook, k.one[0] = nil, nil, protocol.Value{}
-	calls.Put(k)
+	k.pool.Put(k)
 }
 
 // wait returns when all replies have come, or with an error:

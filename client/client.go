@@ -17,6 +17,7 @@ type Client struct {
 	seeds   []string // what Connect was given
 	near    *near    // nil without Options.NearCache
 	loads   loads
+	calls   *sync.Pool
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -45,7 +46,7 @@ func Connect(ctx context.Context, addrs []string, o Options) (*Client, error) {
 	if len(addrs) == 0 || len(addrs) > addressesMax {
 		return nil, fmt.Errorf("neargrid: Connect got %d addresses; give one to %d, as HOST:PORT", len(addrs), addressesMax)
 	}
-	c := &Client{options: o, seeds: append([]string{}, addrs...), kick: make(chan struct{}, 1)}
+	c := &Client{options: o, seeds: append([]string{}, addrs...), calls: newCalls(), kick: make(chan struct{}, 1)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.mu.nodes, c.mu.conns = map[string]*node{}, map[*conn]struct{}{}
 	if o.NearCache != nil {

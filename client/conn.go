@@ -70,6 +70,7 @@ func dialConn(ctx context.Context, n *node, lane int, lines [][]string) (*conn, 
 		wake:   make(chan struct{}, 1),
 		failed: make(chan struct{}),
 	}
+	c.quiet.since = time.Now()
 	if err := c.handshake(ctx, lines); err != nil {
 		nc.Close()
 		return nil, err
@@ -257,7 +258,7 @@ func (c *conn) read() {
 		if next == len(batch) {
 			batch, next, answered = c.take(batch, answered), 0, 0
 			if len(batch) == 0 {
-				c.fail(errUnasked)
+				c.fail(fmt.Errorf("%w: %s", errUnasked, v))
 				break
 			}
 		}

@@ -35,9 +35,12 @@ func IsCode(err error, code string) bool {
 // NotExecuted tells whether err says for certain that the command was not executed by any node, so that it can be tried again whatever
 // it does.
 func NotExecuted(err error) bool {
+	if IsIndeterminate(err) {
+		return false
+	}
 	var conn *ConnError
 	if errors.As(err, &conn) && !conn.Sent {
-		return !IsIndeterminate(err)
+		return true
 	}
 	var e *ServerError
 	return errors.As(err, &e) && notExecuted(e.Code, e.Text)

@@ -168,7 +168,7 @@ func (p *pool) roundTrip(ctx context.Context, args []string) (v protocol.Value, 
 		return v, err
 	}
 	defer p.put(conn)
-	k := newCall(1)
+	k := conn.newCall(1)
 	if err := conn.enqueue(ctx, k, [][]string{args}); err != nil {
 		k.free()
 		return v, err

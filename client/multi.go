@@ -84,7 +84,7 @@ func (c *Client) sendAll(ctx context.Context, n *node, lines [][]string) ([]prot
 
 // all sends lines in one piece on a connection and returns all replies.
 func (c *conn) all(ctx context.Context, lines [][]string) ([]protocol.Value, error) {
-	k := newCall(len(lines))
+	k := c.newCall(len(lines))
 	if err := c.enqueue(ctx, k, lines); err != nil {
 		k.free()
 		return nil, err

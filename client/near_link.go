@@ -75,7 +75,7 @@ func (l *nearLink) leaseLine() []string {
 
 // lease asks for a lease and waits for the answer.
 func (l *nearLink) lease(ctx context.Context) (v protocol.Value, err error) {
-	k := newCall(1)
+	k := l.conn.newCall(1)
 	sent := l.near.now()
 	k.hook = func(_ int, v protocol.Value) { l.granted(sent, v) }
 	if err := l.conn.enqueue(ctx, k, [][]string{l.leaseLine()}); err != nil {
@@ -152,7 +152,7 @@ func (l *nearLink) request(sent nearcache.Time, args []string) (*call, [][]strin
 		// between the two replies, and the value would not be stored.
 		lines = append(lines, args, []string{"PTTL", args[1]})
 	}
-	k := newCall(len(lines))
+	k := l.conn.newCall(len(lines))
 	if lapsed {
 		k.hook = func(i int, v protocol.Value) {
 			if i == 0 {

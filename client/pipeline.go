@@ -167,7 +167,7 @@ func (p *part) start(ctx context.Context) {
 	if p.conn, p.err = p.node.lanes[lane].get(ctx); p.err != nil {
 		return
 	}
-	p.call = newCall(len(p.lines))
+	p.call = p.conn.newCall(len(p.lines))
 	if p.err = p.conn.enqueue(ctx, p.call, p.lines); p.err != nil {
 		p.call.free()
 	}

@@ -137,7 +137,7 @@ func (c *Client) send(ctx context.Context, n *node, lane int, lines [][]string, 
 	if asking {
 		lines = append([][]string{{"ASKING"}}, lines...)
 	}
-	k := newCall(len(lines))
+	k := conn.newCall(len(lines))
 	if err := conn.enqueue(ctx, k, lines); err != nil {
 		k.free()
 		return v, err

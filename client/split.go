@@ -56,8 +56,7 @@ func partly(name string, replies []Result, err error) error {
 	}
 	for i := range replies {
 		if replies[i].Err == nil || !NotExecuted(replies[i].Err) {
-			node := "?"
-			return &IndeterminateError{Node: node, Command: name, Err: err}
+			return &IndeterminateError{Node: "(several)", Command: name, Err: err}
 		}
 	}
 	return err

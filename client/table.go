@@ -89,7 +89,7 @@ func askTable(ctx context.Context, c *conn, have *table) (*description, error) {
 
 // ask sends one command line and returns the reply, be it an error.
 func (c *conn) ask(ctx context.Context, line []string) (protocol.Value, error) {
-	k := newCall(1)
+	k := c.newCall(1)
 	if err := c.enqueue(ctx, k, [][]string{line}); err != nil {
 		k.free()
 		return protocol.Value{}, err
