@@ -27,9 +27,10 @@ var allowed = map[string][]string{
 
 	// Tools and tests: nothing of the program imports them.
 	"internal/arrows":       {},
-	"internal/pins":         {},
 	"internal/testredis":    {},
-	"internal/bench":        {"internal/testredis"},
+	"internal/traces":       {},
+	"internal/bench":        {"internal/testredis", "internal/traces"},
+	"internal/hits":         {"internal/traces", "nearcache"},
 	"internal/differential": {"internal/testredis"},
 	"internal/faults":       {"cluster", "cluster/core", "internal/testredis", "partition"},
 	"internal/mutants":      {},

@@ -1,20 +1,17 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/neargrid/neargrid/internal/traces"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -46,7 +43,7 @@ type replayed struct {
 }
 
 func (t replay) run(ctx context.Context, l *lab) (outcome, error) {
-	requests, err := readTrace(filepath.Join(l.traces, t.file))
+	requests, err := traces.Read(filepath.Join(l.traces, t.file))
 	if err != nil {
 		return outcome{}, err
 	}
@@ -213,44 +210,3 @@ func lookAside(ctx context.Context, db *redis.Client, key, value string) (hit bo
 }
 
 func replayKey(block int64) string { return replayKeyPrefix + strconv.FormatInt(block, 10) }
-
-// readTrace reads a trace in the ARC format, compressed with zstd, and answers its requests, one block number each.
-func readTrace(path string) ([]int64, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	plain, err := zstd.NewReader(f)
-	if err != nil {
-		return nil, err
-	}
-	defer plain.Close()
-	requests, err := parseTrace(plain)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return requests, nil
-}
-
-// parseTrace reads lines of first block, count, an ignored field and the request's number. Each line requests count
-// consecutive blocks.
-func parseTrace(r io.Reader) ([]int64, error) {
-	var requests []int64
-	lines := bufio.NewScanner(r)
-	for n := 1; lines.Scan(); n++ {
-		fields := strings.Fields(lines.Text())
-		if len(fields) != 4 {
-			return nil, fmt.Errorf("line %d has %d fields, want 4: %q", n, len(fields), lines.Text())
-		}
-		first, errFirst := strconv.ParseInt(fields[0], 10, 64)
-		count, errCount := strconv.ParseInt(fields[1], 10, 64)
-		if err := errors.Join(errFirst, errCount); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
-		for block := range count {
-			requests = append(requests, first+block)
-		}
-	}
-	return requests, lines.Err()
-}

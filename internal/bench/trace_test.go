@@ -2,28 +2,8 @@ package main
 
 import (
 	"errors"
-	"slices"
-	"strings"
 	"testing"
 )
-
-func TestParseTrace(t *testing.T) {
-	for _, c := range []struct {
-		name, text string
-		want       []int64 // nil for an error
-	}{
-		{"a block a line", "1 1 0 0\n2 1 0 1\n1 1 0 2\n", []int64{1, 2, 1}},
-		{"consecutive blocks", "10 3 0 0\n7 1 0 3\n", []int64{10, 11, 12, 7}},
-		{"no newline at the end", "5 1 0 0", []int64{5}},
-		{"a field short", "1 1 0\n", nil},
-		{"not a number", "x 1 0 0\n", nil},
-	} {
-		got, err := parseTrace(strings.NewReader(c.text))
-		if !slices.Equal(got, c.want) || (err == nil) != (c.want != nil) {
-			t.Errorf("%s: parseTrace(%q) = %v, %v, want %v", c.name, c.text, got, err, c.want)
-		}
-	}
-}
 
 func TestEqualItems(t *testing.T) {
 	// A server with a fixed cost, so that proportion alone does not find the answer at once.
