@@ -42,7 +42,7 @@ type Cache struct {
 	stats       *counters
 	fixedBytes  int64 // of generations, routes and stats
 
-	judged func() // called by Get before it looks at the lease, for tests; under the build tag invariants
+	stepIn func() // called where a look-up or a store is half done, for tests; under the build tag invariants
 }
 
 // New makes an empty cache. No partition has a node and no node a link: AssignPartition and OpenLink come next.
@@ -109,8 +109,8 @@ func (c *Cache) Get(k Key, now Time) (value []byte, ok bool) {
 	node := &c.routes.nodes[nodeOf(e.word)]
 	lease := Time(node.lease.Load())
 	why := c.judge(&k, e, now)
-	if invariants && c.judged != nil {
-		c.judged()
+	if invariants && c.stepIn != nil {
+		c.stepIn()
 	}
 	if why == hit && now >= lease {
 		why = missLease
@@ -186,9 +186,14 @@ func (c *Cache) Store(k Key, s Snapshot, value []byte, expiry, now Time) bool {
 	if s.stripeHash != k.stripeHash {
 		panic("nearcache: Store with the snapshot of another key")
 	}
-	switch {
-	case !c.Current(s): // to spare the room; Get would see it too
+	if !c.Current(s) { // to spare the room: the entry keeps the snapshot, and no look-up would use it
 		c.stats.add(refusedStale)
+		return false
+	}
+	if invariants && c.stepIn != nil {
+		c.stepIn()
+	}
+	switch {
 	case expiry <= now:
 		c.stats.add(refusedExpired)
 	case entrySize(k, len(value)) > c.store.itemBytesMax():

@@ -1,0 +1,5 @@
+//go:build !invariants
+
+package nearcache
+
+const invariants = false
