@@ -86,6 +86,10 @@ bench-cluster: ## measure a grid of three nodes against redis-server and write d
 	@scripts/need redis-server redis-benchmark
 	$(GO) run ./internal/bench -suite cluster
 
+.PHONY: bench-client
+bench-client: ## measure package client beside go-redis and rueidis, in one run against one node
+	$(GO) test ./client -run '^$$' -bench Clients -benchtime 2s
+
 .PHONY: bench-hits
 bench-hits: ## replay recorded requests through the near cache and write docs/bench/hits.md; fails where a hit rate misses its target
 	$(GO) run ./internal/hits

@@ -14,15 +14,16 @@ const module = "github.com/neargrid/neargrid/"
 // allowed names, for each package, the packages of ours that it may import; docs/ARCHITECTURE.md says why. One that is
 // not here fails the test: a new package is placed first.
 var allowed = map[string][]string{
-	"protocol":     {},
-	"partition":    {},
-	"nearcache":    {},
-	"cluster/core": {},
-	"cluster":      {"cluster/core", "protocol", "partition"},
-	"server":       {"protocol", "partition"},
-	"client":       {"protocol", "nearcache"},
-	"loadtest":     {"client", "protocol"},
-	"cmd/neargrid": {"protocol", "partition", "nearcache", "cluster", "cluster/core", "server", "client", "loadtest"},
+	"protocol":       {},
+	"partition":      {},
+	"nearcache":      {},
+	"cluster/core":   {},
+	"cluster":        {"cluster/core", "protocol", "partition"},
+	"server":         {"protocol", "partition"},
+	"client":         {"protocol", "nearcache"},
+	"client/goredis": {"client"},
+	"loadtest":       {"client", "protocol"},
+	"cmd/neargrid":   {"protocol", "partition", "nearcache", "cluster", "cluster/core", "server", "client", "loadtest"},
 
 	// Tools and tests: nothing of the program imports them.
 	"internal/arrows":       {},
@@ -39,6 +40,7 @@ var unaware = map[string][]string{
 	"partition":    {"net", "github.com/tidwall/redcon"},
 	"nearcache":    {"net"},
 	"cluster/core": {"net"},
+	"client":       {"github.com/redis/go-redis/v9", "github.com/redis/rueidis"}, // who imports it need not have them
 }
 
 // TestArrows reads the imports of every package, on each system that has files of its own.

@@ -55,6 +55,13 @@ func StartNeargrid(t testing.TB, flags ...string) *Server {
 	return started(t, s, err)
 }
 
+// StartDev starts a grid of so many nodes for the length of the test.
+func StartDev(t testing.TB, nodes int) *Server {
+	t.Helper()
+	s, err := LaunchDev(nodes)
+	return started(t, s, err)
+}
+
 func started(t testing.TB, s *Server, err error) *Server {
 	t.Helper()
 	if err != nil {
@@ -105,6 +112,25 @@ func LaunchNeargrid(flags ...string) (*Server, error) {
 		args := []string{"server", "--listen", "127.0.0.1:" + strconv.Itoa(port), "--cluster-listen", "off", "--peer-listen", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "data")}
 		return exec.Command(path, append(args, flags...)...)
 	})
+}
+
+// LaunchDev builds ./cmd/neargrid, once for this process, and starts a grid of so many nodes in one process; Addr is the grid door of
+// the first.
+func LaunchDev(nodes int) (*Server, error) {
+	path, err := binary()
+	if err != nil {
+		return nil, err
+	}
+	for range startTries { // its other ports may be taken, or too high, where the first is free
+		var s *Server
+		s, err = launch(func(port int, dir string) *exec.Cmd {
+			return exec.Command(path, "dev", "--nodes", strconv.Itoa(nodes), "--port", strconv.Itoa(port), "--data-dir", filepath.Join(dir, "data"))
+		})
+		if err == nil {
+			return s, nil
+		}
+	}
+	return nil, err
 }
 
 // binary builds neargrid. The directory it is built into is removed by RemoveBinary, or else left to the system.

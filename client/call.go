@@ -1,0 +1,79 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/neargrid/neargrid/protocol"
+)
+
+// call is what a goroutine waits for: the replies to the command lines it has sent in one piece.
+type call struct {
+	pool    *sync.Pool
+	replies []protocol.Value
+	want    int
+	seq     uint64                        // its place among all calls of the connection, from 1
+	err     error                         // a *ConnError, or nil
+	hook    func(i int, v protocol.Value) // called by the reader with each reply, in order with pushes
+	state   atomic.Uint32
+	done    chan struct{} // capacity 1
+	one     [1]protocol.Value
+}
+
+const (
+	callWaiting uint32 = iota
+	callAnswered
+	callAbandoned // nobody waits any more: whoever would answer it returns it to the pool
+)
+
+// newCalls makes a client's pool of calls. Each has its own: a call's channel belongs to the client's goroutines.
+func newCalls() *sync.Pool {
+	calls := &sync.Pool{}
+	calls.New = func() any { return &call{pool: calls, done: make(chan struct{}, 1)} }
+	return calls
+}
+
+// newCall returns a call for so many replies. It is freed unless wait returned errAbandoned.
+func (c *conn) newCall(want int) *call {
+	k := c.node.client.calls.Get().(*call)
+	k.want, k.err, k.hook = want, nil, nil
+	k.state.Store(callWaiting)
+	k.replies = k.one[:0]
+	return k
+}
+
+func (k *call) free() {
+	k.replies, k.hook, k.one[0] = nil, nil, protocol.Value{}
+	k.pool.Put(k)
+}
+
+// wait returns when all replies have come, or with an error:
+//
+//	*ConnError    the connection was lost, before or after the command was sent
+//	errAbandoned  the context ended; the call is not the caller's any more
+func (c *conn) wait(ctx context.Context, k *call) error {
+	if ctx.Done() == nil {
+		<-k.done
+		return k.err
+	}
+	select {
+	case <-k.done:
+	case <-ctx.Done():
+		if k.state.CompareAndSwap(callWaiting, callAbandoned) {
+			return errAbandoned
+		}
+		<-k.done
+	}
+	return k.err
+}
+
+// end tells who waits for a call, or returns the call where nobody does.
+func (k *call) end(err error) {
+	k.err = err
+	if k.state.CompareAndSwap(callWaiting, callAnswered) {
+		k.done <- struct{}{}
+		return
+	}
+	k.free()
+}

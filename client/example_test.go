@@ -1,0 +1,211 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"strings"
+	"time"
+
+	"github.com/neargrid/neargrid/client"
+	"github.com/neargrid/neargrid/internal/testredis"
+)
+
+// startGrid starts a grid of three nodes for an example; stop ends it.
+func startGrid() (addr string, stop func()) {
+	server, err := testredis.LaunchDev(3)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return server.Addr, server.Stop
+}
+
+// startTracking starts a server that tells who holds copies of keys when they change: a grid where neargrid can, else a redis-server.
+func startTracking() (addr string, stop func()) {
+	addr, stop = startGrid()
+	conn, err := testredis.Dial(addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	if v, err := conn.Call("GRID.LEASE", "1"); err != nil || !strings.Contains(v.Text, "unknown command") {
+		return addr, stop
+	}
+	stop()
+	server, err := testredis.LaunchRedis()
+	if err != nil {
+		log.Fatal(err)
+	}
+	return server.Addr, server.Stop
+}
+
+func Example() {
+	addr, stop := startGrid() // neargrid dev
+	defer stop()
+
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := client.Connect(ctx, []string{addr}, client.Options{ClientName: "example"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	if err := c.Set(ctx, "page:1", "<html>", time.Minute); err != nil {
+		log.Fatal(err)
+	}
+	page, err := c.Get(ctx, "page:1")
+	fmt.Println(page, err)
+
+	_, err = c.Get(ctx, "page:2")
+	fmt.Println(errors.Is(err, client.ErrNil))
+
+	// Commands without a method of their own:
+	r, err := c.Do(ctx, "SETRANGE", "page:1", "1", "body")
+	if err != nil {
+		log.Fatal(err)
+	}
+	length, err := r.Int()
+	fmt.Println(length, err)
+	// Output:
+	// <html> <nil>
+	// true
+	// 6 <nil>
+}
+
+func ExampleClient_Pipeline() {
+	addr, stop := startGrid()
+	defer stop()
+	ctx := context.Background()
+	c, err := client.Connect(ctx, []string{addr}, client.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	p := c.Pipeline() // to any nodes
+	p.Do("SET", "a", "1")
+	p.Do("INCR", "a")
+	p.Do("LPUSH", "a", "x")
+	results, err := p.Exec(ctx)
+	for _, r := range results {
+		fmt.Println(r.Err == nil)
+	}
+	fmt.Println(client.IsCode(err, "WRONGTYPE"))
+	// Output:
+	// true
+	// true
+	// false
+	// true
+}
+
+func ExampleClient_Multi() {
+	addr, stop := startGrid()
+	defer stop()
+	ctx := context.Background()
+	c, err := client.Connect(ctx, []string{addr}, client.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	tx := c.Multi() // keys with one {tag} are in one slot
+	tx.Do("DECRBY", "{account}:1", "5")
+	tx.Do("INCRBY", "{account}:2", "5")
+	results, err := tx.Exec(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	from, _ := results[0].Int()
+	to, _ := results[1].Int()
+	fmt.Println(from, to)
+	// Output: -5 5
+}
+
+func ExampleClient_Watch() {
+	addr, stop := startGrid()
+	defer stop()
+	ctx := context.Background()
+	c, err := client.Connect(ctx, []string{addr}, client.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	double := func(s *client.Session) error {
+		r, err := s.Do(ctx, "GET", "n")
+		if err != nil {
+			return err
+		}
+		n, err := r.Int()
+		if err != nil {
+			return err
+		}
+		tx := s.Multi()
+		tx.Do("SET", "n", fmt.Sprint(2*n))
+		_, err = tx.Exec(ctx)
+		return err
+	}
+	c.Set(ctx, "n", "21", 0)
+	for {
+		err = c.Watch(ctx, []string{"n"}, double)
+		if !errors.Is(err, client.ErrAborted) { // another client has changed n: again
+			break
+		}
+	}
+	n, _ := c.Get(ctx, "n")
+	fmt.Println(n, err)
+	// Output: 42 <nil>
+}
+
+func ExampleClient_GetOrLoad() {
+	addr, stop := startGrid()
+	defer stop()
+	ctx := context.Background()
+	c, err := client.Connect(ctx, []string{addr}, client.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	load := func(context.Context) (string, error) {
+		fmt.Println("reading the database")
+		return "Ada", nil
+	}
+	for range 2 {
+		name, err := c.GetOrLoad(ctx, "user:7", time.Minute, load)
+		fmt.Println(name, err)
+	}
+	// Output:
+	// reading the database
+	// Ada <nil>
+	// Ada <nil>
+}
+
+func ExampleNearCache() {
+	addr, stop := startTracking()
+	defer stop()
+	ctx := context.Background()
+	c, err := client.Connect(ctx, []string{addr}, client.Options{
+		NearCache: &client.NearCache{Prefixes: []string{"page:"}, MemoryMax: 64 << 20, Staleness: time.Second},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	c.Set(ctx, "page:1", "<html>", 0)
+	for range 1000 {
+		c.Get(ctx, "page:1") // the first one asks the grid
+	}
+	stats, _ := c.NearStats()
+	fmt.Println(stats.Hits > 900)
+
+	c.Set(ctx, "page:1", "<body>", 0) // its own writes are read at once
+	page, err := c.Get(ctx, "page:1")
+	fmt.Println(page, err)
+	// Output:
+	// true
+	// <body> <nil>
+}

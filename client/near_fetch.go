@@ -1,0 +1,193 @@
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/neargrid/neargrid/nearcache"
+	"github.com/neargrid/neargrid/protocol"
+)
+
+// flight is one read on its way, which others may wait for that want the same.
+type flight struct {
+	state    *nearState
+	snapshot nearcache.Snapshot // taken before the request was sent
+	done     chan struct{}
+	ok       bool // v is the answer; else it failed, for reasons that need not be those of others
+	v        protocol.Value
+}
+
+type flightID struct{ key, view string }
+
+// fetch reads a key from its node and has the answer stored.
+//
+// A flight is joined only while its snapshot is current:
+//
+//	1 A sends GET k, which is executed; the reply is on its way
+//	2 B of the same program sends SET k and has its acknowledgement
+//	3 B reads k: were it to wait for A's reply, it would not read what it has written
+//
+// With B's write the snapshot is no longer current, and B sends a request of its own.
+func (n *near) fetch(ctx context.Context, st *nearState, k nearcache.Key, view string, args []string) (protocol.Value, error) {
+	s := specOf(args[0])
+	id := flightID{args[1], view}
+	for range nearTriesMax {
+		t := n.client.table.Load()
+		p := st.partition(args[1])
+		var owner *node
+		if t.partitions() == st.partitions {
+			owner = t.owners[p]
+		}
+		if owner == nil {
+			break
+		}
+		conn, err := owner.lanes[laneNear].get(ctx)
+		if err != nil {
+			break
+		}
+		if conn.near.state != st { // it was opened for another grid
+			conn.fail(errRetired)
+			continue
+		}
+		// The snapshot must be of the time in which this node is the one that serves the partition: between the two looks at the table
+		// its assignment is that of t, or none, with which nothing is stored.
+		snapshot := st.cache.Snapshot(k, p)
+		if n.client.table.Load() != t {
+			continue
+		}
+		f, mine := n.board(id, st, snapshot)
+		if mine {
+			v, ok, err := n.fly(ctx, conn, f, id, k, args)
+			if ok {
+				return v, err
+			}
+			break
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return protocol.Value{}, &ConnError{Node: owner.addr, Op: "read", Sent: true, Err: ctx.Err()}
+		}
+		if f.ok {
+			return f.v, nil
+		}
+	}
+	return n.past(ctx, s, args)
+}
+
+// board returns the flight that answers a read, its own where there is none that it may join.
+func (n *near) board(id flightID, st *nearState, snapshot nearcache.Snapshot) (f *flight, mine bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if f := n.mu.flights[id]; f != nil && f.state == st && st.cache.Current(f.snapshot) {
+		return f, false
+	}
+	f = &flight{state: st, snapshot: snapshot, done: make(chan struct{})}
+	n.mu.flights[id] = f
+	return f, true
+}
+
+// land ends a flight: nobody boards it any more, and who waits goes on.
+func (n *near) land(id flightID, f *flight) {
+	n.mu.Lock()
+	if n.mu.flights[id] == f {
+		delete(n.mu.flights, id)
+	}
+	n.mu.Unlock()
+	close(f.done)
+}
+
+// fly sends a read on the connection that is told of its key's changes, and stores the answer with the snapshot taken before. It
+// returns ok = false where the read must go past the near cache: the connection is lost, or the node answers with an error, which
+// the command itself will tell better.
+func (n *near) fly(ctx context.Context, conn *conn, f *flight, id flightID, k nearcache.Key, args []string) (v protocol.Value, ok bool, err error) {
+	defer n.land(id, f)
+	if err := ctx.Err(); err != nil {
+		return v, true, &ConnError{Node: conn.node.addr, Op: "send", Err: err}
+	}
+	sent := n.now()
+	call, lines := conn.near.request(sent, args)
+	if err := conn.enqueue(ctx, call, lines); err != nil {
+		call.free()
+		return v, false, nil
+	}
+	if err := conn.wait(ctx, call); err != nil {
+		if err == errAbandoned {
+			return v, true, &ConnError{Node: conn.node.addr, Op: "read", Sent: true, Err: ctx.Err()}
+		}
+		call.free()
+		return v, false, nil
+	}
+	v, ttl, ok := conn.near.answer(call.replies)
+	call.free()
+	if !ok {
+		return v, false, nil
+	}
+	expiry := nearcache.Never
+	if ttl >= 0 {
+		expiry = sent + nearcache.Time(ttl)*nearcache.Time(time.Millisecond)
+	}
+	f.state.cache.Store(k, f.snapshot, encodeHeld(v), expiry, n.now())
+	f.v, f.ok = v, true
+	return v, true, nil
+}
+
+// Values are held as their RESP3 form, strings without their length and line ends: "$" and the bytes.
+
+func encodeHeld(v protocol.Value) []byte {
+	if v.Kind == '$' && !v.Null {
+		return append(append(make([]byte, 0, 1+len(v.Str)), '$'), v.Str...)
+	}
+	return appendValue(nil, v)
+}
+
+func decodeHeld(held []byte) (protocol.Value, error) {
+	switch held[0] {
+	case '$':
+		return protocol.Value{Kind: '$', Str: held[1:]}, nil
+	case '_':
+		return protocol.Value{Kind: '_', Null: true}, nil
+	}
+	d := protocol.Decoder{R: bufio.NewReaderSize(bytes.NewReader(held), 512)}
+	return d.Decode()
+}
+
+// appendValue appends a reply as RESP3 has it, for Decoder to read. Attributes are left out.
+func appendValue(b []byte, v protocol.Value) []byte {
+	head := func(n int64) {
+		b = append(b, v.Kind)
+		b = strconv.AppendInt(b, n, 10)
+		b = append(b, '\r', '\n')
+	}
+	switch {
+	case v.Null:
+		return append(b, "_\r\n"...)
+	case v.Kind == ':':
+		head(v.Int)
+		return b
+	case v.Kind == '#':
+		if v.Int != 0 {
+			return append(b, "#t\r\n"...)
+		}
+		return append(b, "#f\r\n"...)
+	case v.Kind == '$' || v.Kind == '=' || v.Kind == '!':
+		head(int64(len(v.Str)))
+		b = append(b, v.Str...)
+		return append(b, '\r', '\n')
+	case v.Kind == '*' || v.Kind == '~' || v.Kind == '>':
+		head(int64(len(v.Elems)))
+	case v.Kind == '%':
+		head(int64(len(v.Elems) / 2))
+	default: // a line: simple string, double, big number, error
+		b = append(b, v.Kind)
+		b = append(b, v.Str...)
+		return append(b, '\r', '\n')
+	}
+	for _, e := range v.Elems {
+		b = appendValue(b, e)
+	}
+	return b
+}

@@ -1,0 +1,210 @@
+package client
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/neargrid/neargrid/nearcache"
+	"github.com/neargrid/neargrid/protocol"
+)
+
+// nearLink is what the near cache rests on at one node: the connection on which near-cached reads are sent, invalidations are pushed and
+// the lease is granted. It lives and dies with that connection, because what vouches for an entry is the order of things on it: when the
+// reply to a lease has come, everything that the node had to say before it has come too.
+type nearLink struct {
+	near  *near
+	state *nearState
+	conn  *conn
+	node  int // its number in the cache
+	link  *nearcache.Link
+
+	grid  bool         // the node has GRID.READ and GRID.LEASE; set before the link is used
+	until atomic.Int64 // nearcache.Time: the end of the lease
+	grant atomic.Int64 // time.Duration: how long the last lease was granted for
+}
+
+// open connects to a node for near-cached reads. The caller starts the connection, then begin has the first lease.
+func (n *near) open(ctx context.Context, to *node) (*conn, error) {
+	lines := append(n.client.greeting(), []string{"CLIENT", "TRACKING", "ON"})
+	conn, err := dialConn(ctx, to, laneNear, lines)
+	if err != nil {
+		return nil, err
+	}
+	st := n.state.Load()
+	number, known := n.number(to)
+	if st == nil || !known {
+		conn.nc.Close()
+		return nil, &ConnError{Node: to.addr, Op: "connect", Err: errRetired}
+	}
+	l := &nearLink{near: n, state: st, conn: conn, node: number, link: st.cache.OpenLink(number)}
+	conn.near, conn.onPush, conn.onFail = l, l.push, l.close
+	return conn, nil
+}
+
+// begin finds out what the node can do, has the first lease and keeps it from then on.
+func (l *nearLink) begin(ctx context.Context) error {
+	l.grid = true
+	v, err := l.lease(ctx)
+	if err != nil {
+		return err
+	}
+	if v.IsError() && strings.Contains(strings.ToLower(string(v.Str)), "unknown command") {
+		l.grid = false
+		if v, err = l.lease(ctx); err != nil {
+			return err
+		}
+	}
+	if v.IsError() {
+		return &ConnError{Node: l.conn.node.addr, Op: "handshake", Err: serverError(l.conn.node.addr, v.Str)}
+	}
+	if !l.near.client.spawn(l.keep) {
+		return ErrClosed
+	}
+	return nil
+}
+
+// leaseLine is the command that a lease is asked for with.
+func (l *nearLink) leaseLine() []string {
+	if !l.grid {
+		return []string{"PING"}
+	}
+	return []string{"GRID.LEASE", itoa64(l.near.options.Staleness.Milliseconds())}
+}
+
+// lease asks for a lease and waits for the answer.
+func (l *nearLink) lease(ctx context.Context) (v protocol.Value, err error) {
+	k := l.conn.newCall(1)
+	sent := l.near.now()
+	k.hook = func(_ int, v protocol.Value) { l.granted(sent, v) }
+	if err := l.conn.enqueue(ctx, k, [][]string{l.leaseLine()}); err != nil {
+		k.free()
+		return v, err
+	}
+	switch err := l.conn.wait(ctx, k); err {
+	case nil:
+		v = k.replies[0]
+		k.free()
+		return v, nil
+	case errAbandoned:
+		return v, &ConnError{Node: l.conn.node.addr, Op: "read", Sent: true, Err: ctx.Err()}
+	default:
+		k.free()
+		return v, err
+	}
+}
+
+// granted takes a lease: the reader calls it, in order with the pushes that came before. It lasts from when it was asked for:
+//
+//	1 the client asks; the node grants 1 s, and from then on may let a successor write after 1 s
+//	2 the answer takes 0.8 s: counted from its arrival the lease would end 0.8 s after that
+func (l *nearLink) granted(sent nearcache.Time, v protocol.Value) {
+	d := time.Duration(0)
+	switch {
+	case v.IsError():
+	case !l.grid:
+		d = l.near.options.Staleness
+	case v.Kind == ':':
+		d = min(time.Duration(v.Int)*time.Millisecond, l.near.options.Staleness)
+	}
+	until := sent + nearcache.Time(d)
+	l.grant.Store(int64(d))
+	l.until.Store(int64(until))
+	l.link.SetLease(until)
+}
+
+// keep renews the lease until the connection fails: at a third of what was granted, and only where entries were looked up since
+// that rest on it. A lease that has lapsed is asked for again by the next read.
+func (l *nearLink) keep() {
+	for {
+		pause := time.Duration(l.grant.Load()) / leaseShare
+		if pause <= 0 {
+			pause = l.near.options.Staleness / leaseShare
+		}
+		timer := time.NewTimer(max(pause, leasePauseMin))
+		select {
+		case <-timer.C:
+		case <-l.conn.failed:
+			timer.Stop()
+			return
+		}
+		if !l.link.TakeUsed() {
+			continue
+		}
+		if _, err := l.lease(l.near.client.ctx); err != nil {
+			return // the connection has failed, or the client is closed
+		}
+	}
+}
+
+// request makes the call of a near-cached read. Where the lease has lapsed it is asked for ahead, in the same write.
+func (l *nearLink) request(sent nearcache.Time, args []string) (*call, [][]string) {
+	var lines [][]string
+	lapsed := nearcache.Time(l.until.Load()) <= sent
+	if lapsed {
+		lines = append(lines, l.leaseLine())
+	}
+	if l.grid {
+		lines = append(lines, append([]string{"GRID.READ"}, args...))
+	} else {
+		// The time to live is asked for behind the value. Were the key written in between, its invalidation would stand
+		// between the two replies, and the value would not be stored.
+		lines = append(lines, args, []string{"PTTL", args[1]})
+	}
+	k := l.conn.newCall(len(lines))
+	if lapsed {
+		k.hook = func(i int, v protocol.Value) {
+			if i == 0 {
+				l.granted(sent, v)
+			}
+		}
+	}
+	return k, lines
+}
+
+// answer takes value and time to live, in milliseconds, out of the replies to a request; -1 and -2 are Redis's: none, and no key.
+func (l *nearLink) answer(replies []protocol.Value) (v protocol.Value, ttl int64, ok bool) {
+	last := replies[len(replies)-1]
+	if l.grid {
+		if last.Kind != '*' || len(last.Elems) != 2 || last.Elems[1].Kind != ':' || last.Elems[0].IsError() {
+			return v, 0, false
+		}
+		return last.Elems[0], last.Elems[1].Int, true
+	}
+	v = replies[len(replies)-2]
+	if v.IsError() || last.Kind != ':' {
+		return v, 0, false
+	}
+	return v, last.Int, true
+}
+
+// push takes what the node says unasked. The reader calls it, in order with replies.
+func (l *nearLink) push(v protocol.Value) {
+	if len(v.Elems) < 2 {
+		return
+	}
+	cache, what := l.state.cache, v.Elems[1]
+	switch string(v.Elems[0].Str) {
+	case "invalidate":
+		if what.Null { // a flush
+			cache.InvalidateNode(l.node)
+			return
+		}
+		for _, key := range what.Elems {
+			cache.InvalidateBytes(key.Str)
+		}
+	case "grid-invalidate":
+		for _, p := range what.Elems {
+			if l.state.partitions > 1 && p.Kind == ':' && p.Int >= 0 && p.Int < int64(l.state.partitions) {
+				cache.InvalidatePartition(int(p.Int))
+				continue
+			}
+			cache.InvalidateNode(l.node) // the node is talked to directly, and its partitions are not known here
+		}
+		l.near.client.refreshSoon()
+	}
+}
+
+// close is told that the connection has failed: nothing that rests on it may be used any more.
+func (l *nearLink) close() { l.link.Close() }
