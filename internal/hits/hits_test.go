@@ -82,8 +82,8 @@ func TestVerdict(t *testing.T) {
 		t.Errorf("%d misses, want 1", got)
 	}
 	text := page(results, time.Minute)
-	if strings.Count(text, " met |") != 1 || strings.Count(text, " MISSED |") != 1 || !strings.Contains(text, "1 of 2 targets met") ||
-		!strings.Contains(text, " 98.00 (97.00-99.00) |") {
+	if strings.Count(text, " met |") != 1 || strings.Count(text, " MISSED |") != 1 ||
+		!strings.Contains(text, "1 of 2 targets met") || !strings.Contains(text, " 98.00 (97.00-99.00) |") {
 		t.Errorf("the page does not tell a hit from a miss:\n%s", text)
 	}
 }
