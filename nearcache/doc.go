@@ -47,8 +47,8 @@
 //     to another node is PE++.
 //  2. OpenLink before the first near-cached read goes out on a new connection. Near-cached reads of a partition go out on
 //     the connection of the link that its node has, and on no other. Link.Close at any error of the connection.
-//  3. What a connection delivers is applied in the order in which it arrives: Invalidate and its like before anything that
-//     came behind them, SetLease and replies too.
+//  3. What a connection delivers is applied in the order in which it arrives: Invalidate and its like before SetLease and
+//     before a reply that came behind them is handed to anybody. Replies may be stored any time later, by any goroutine.
 //  4. A lease's end is the time at which the request for it was sent, plus the lesser of the wanted and the granted time.
 //  5. Invalidate a key when a write to it is sent, and again before its outcome is handed on; likewise when it was read past
 //     the near cache. InvalidateAll where the keys are not known.

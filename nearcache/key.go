@@ -8,7 +8,7 @@ import (
 )
 
 // Time is a moment in nanoseconds on a monotonic clock. Where it counts from is the caller's choice, the same for all calls
-// of one Cache; it does not go back.
+// of one Cache; it does not go back, and is not negative.
 type Time int64
 
 // Never is later than any moment: the expiry of what does not expire.

@@ -83,6 +83,9 @@ func (r *routes) bumpAll() {
 // Where it is the same nothing changes, so a table may be given again and again.
 func (c *Cache) AssignPartition(partition, node int) {
 	r := c.routes
+	if partition < 0 || partition >= len(r.words) {
+		panic(fmt.Sprintf("nearcache: AssignPartition of partition %d, of %d", partition, len(r.words)))
+	}
 	if node == NoNode {
 		node = len(r.nodes) - 1
 	} else if node < 0 || node >= len(r.nodes)-1 {
@@ -98,8 +101,13 @@ func (c *Cache) AssignPartition(partition, node int) {
 	r.words[partition].Store((w>>nodeBits+1)<<nodeBits | word(node))
 }
 
-// InvalidatePartition makes everything held of a partition stale: it moves, or its node says so.
+// InvalidatePartition makes everything held of a partition stale: it moves, or its node says so. A number that no partition
+// has makes everything stale, as whoever named it counts otherwise.
 func (c *Cache) InvalidatePartition(partition int) {
+	if partition < 0 || partition >= len(c.routes.words) {
+		c.InvalidateAll()
+		return
+	}
 	c.routes.mu.Lock()
 	defer c.routes.mu.Unlock()
 	c.routes.bumpLocked(partition)

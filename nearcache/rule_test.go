@@ -162,6 +162,7 @@ func TestPartition(t *testing.T) {
 		stale string // partitions, by number
 	}{
 		{"InvalidatePartition", func(r *rig) { r.InvalidatePartition(2) }, "2"},
+		{"InvalidatePartition of none", func(r *rig) { r.InvalidatePartition(rigPartitions) }, "01234567"},
 		{"InvalidateNode", func(r *rig) { r.InvalidateNode(1) }, "1357"},
 		{"InvalidateAll", func(r *rig) { r.InvalidateAll() }, "01234567"},
 		{"assigned to another node", func(r *rig) { r.AssignPartition(4, 1) }, "4"},

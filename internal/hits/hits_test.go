@@ -74,15 +74,16 @@ func TestLRU(t *testing.T) {
 // TestVerdict: a rate below its target is a miss, on the page and in the exit status.
 func TestVerdict(t *testing.T) {
 	at := func(rate float64) result {
-		rates := map[nearcache.Policy]float64{nearcache.PolicyDefault: rate, nearcache.PolicyRistretto: 99}
-		return result{point: points[0], rates: rates}
+		byPolicy := map[nearcache.Policy]rates{nearcache.PolicyDefault: {rate}, nearcache.PolicyRistretto: {99, 97, 98}}
+		return result{point: points[0], rates: byPolicy}
 	}
 	results := []result{at(points[0].target), at(points[0].target - 0.01)}
 	if got := misses(results); got != 1 {
 		t.Errorf("%d misses, want 1", got)
 	}
 	text := page(results, time.Minute)
-	if strings.Count(text, " met |") != 1 || strings.Count(text, " MISSED |") != 1 || !strings.Contains(text, "1 of 2 targets met") {
+	if strings.Count(text, " met |") != 1 || strings.Count(text, " MISSED |") != 1 ||
+		!strings.Contains(text, "1 of 2 targets met") || !strings.Contains(text, " 98.00 (97.00-99.00) |") {
 		t.Errorf("the page does not tell a hit from a miss:\n%s", text)
 	}
 }

@@ -68,14 +68,18 @@ func (p point) run(dir string) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	r := result{point: p, requests: len(requests), rates: map[nearcache.Policy]float64{}, lru: lru(requests, p.items)}
+	r := result{point: p, requests: len(requests), rates: map[nearcache.Policy]rates{}, lru: lru(requests, p.items)}
 	// A trace that is not what was published, or is read wrongly, shows where nothing depends on us.
 	if math.Abs(r.lru-p.published.lru) > lruWithin {
 		return r, fmt.Errorf("%s: LRU has %.2f %%, published are %.1f %%: not the same trace", p.name(), r.lru, p.published.lru)
 	}
 	for _, policy := range nearcache.Policies {
-		if r.rates[policy], err = replay(requests, p.items, policy); err != nil {
-			return r, fmt.Errorf("%s with %s: %w", p.name(), policy, err)
+		for range replays(policy) {
+			rate, err := replay(requests, p.items, policy)
+			if err != nil {
+				return r, fmt.Errorf("%s with %s: %w", p.name(), policy, err)
+			}
+			r.rates[policy] = append(r.rates[policy], rate)
 		}
 	}
 	return r, nil

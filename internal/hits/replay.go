@@ -13,6 +13,14 @@ const (
 	valueBytes  = 8
 )
 
+// replays is how often a trace is replayed with a policy: ristretto's hit rates depend on chance.
+func replays(policy nearcache.Policy) int {
+	if policy == nearcache.PolicyRistretto {
+		return 3
+	}
+	return 1
+}
+
 // replay looks up every request in a near cache of that many items, stores what it does not find, and answers the hits in
 // percent. The policy has the time it needs to take in each store, as between requests over a network.
 func replay(requests []uint64, items int, policy nearcache.Policy) (float64, error) {
