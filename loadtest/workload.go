@@ -204,10 +204,3 @@ func (s *source) end() {
 	defer s.mu.Unlock()
 	s.mu.ended = true
 }
-
-// records is how many there are with those inserted so far.
-func (s *source) records() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.workload.Records + s.mu.inserted
-}
