@@ -126,7 +126,7 @@ func TestJSON(t *testing.T) {
 		"targets.target", "targets.measured_seconds", "targets.operations", "targets.per_second", "targets.errors", "targets.latency", "targets.kinds",
 		"targets.hits", "targets.misses", "targets.failures", "targets.self", "targets.series", "targets.turns", "targets.kinds.kind", "targets.kinds.latency",
 		"targets.failures.kind", "targets.failures.count", "targets.failures.first", "targets.self.due", "targets.self.delayed", "targets.self.unsent", "targets.self.lateness_p50_us",
-		"targets.self.lateness_p99_us", "targets.self.lateness_max_us", "targets.self.cpu_cores", "targets.self.processors", "targets.self.is_bottleneck",
+		"targets.self.lateness_p99_us", "targets.self.lateness_max_us", "targets.self.wait_p50_us", "targets.self.wait_p99_us", "targets.self.cpu_cores", "targets.self.processors", "targets.self.is_bottleneck",
 		"targets.series.second", "targets.series.length_seconds", "targets.series.operations", "targets.series.errors", "targets.series.p50_us",
 		"targets.series.p99_us", "targets.series.p999_us", "targets.series.max_us", "targets.turns.per_second", "targets.turns.p50_us", "targets.turns.p99_us",
 		"targets.turns.errors", "ratios.target", "ratios.throughput", "ratios.p50", "ratios.p99", "ratios.p999",
@@ -208,7 +208,7 @@ func TestHTML(t *testing.T) {
 
 // A report of nothing is a report, and a page.
 func TestEmptyReport(t *testing.T) {
-	r := &Report{Targets: []TargetReport{newTargetReport("x", &Measured{lateness: newHistogram()})}}
+	r := &Report{Targets: []TargetReport{newTargetReport("x", &Measured{lateness: newHistogram(), scheduling: newHistogram()})}}
 	r.compare()
 	for name, write := range map[string]func(io.Writer) error{"text": r.Text, "JSON": r.JSON, "HTML": r.HTML} {
 		var out bytes.Buffer

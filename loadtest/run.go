@@ -182,12 +182,12 @@ func (r *run) elapsed() (now time.Duration, past bool) {
 }
 
 func (r *run) measure(ctx context.Context) *Measured {
-	begin, sleepers := r.loop, watcherCount
+	begin := r.loop
 	if r.options.Rate > 0 {
-		begin, sleepers = r.pace, pacerCount
+		begin = r.pace
+		// Threads that wait in the kernel must not wait again for one of Go's processors when they wake.
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + pacerCount))
 	}
-	// Threads that wait in the kernel must not wait again for one of Go's processors when they wake.
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + sleepers))
 	r.generator.begin()
 	r.start = time.Now()
 	var starters sync.WaitGroup
@@ -226,7 +226,7 @@ func (r *run) follow(ctx context.Context) (interrupted bool) {
 		case <-ticks.C:
 			now := time.Since(r.start)
 			row := Second{}
-			if now > rowBegan {
+			if now-rowBegan >= rowMin {
 				row = r.recorder.collect(now - rowBegan)
 				rowBegan = now
 			}
@@ -310,7 +310,6 @@ func (r *run) loop(starters *sync.WaitGroup) {
 	for _, d := range r.drivers {
 		starters.Go(d.refill)
 	}
-	starters.Go(r.watch)
 }
 
 // refill starts operations until as many are under way as there are to be.

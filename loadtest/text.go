@@ -88,8 +88,7 @@ func (t *TargetReport) text(out *strings.Builder) {
 	if read := t.Hits + t.Misses; read > 0 {
 		fmt.Fprintf(out, "  reads       %.2f %% found: %s of %s records\n", t.HitPercent(), thousands(t.Hits), thousands(read))
 	}
-	fmt.Fprintf(out, "  generator   late by %s (p50), %s (p99); used %.2f of %d processors\n\n",
-		micros(t.Self.LatenessP50), micros(t.Self.LatenessP99), t.Self.CPU, t.Self.Processors)
+	fmt.Fprintf(out, "  generator   %s\n\n", t.Self.Line())
 	table := newTable(out)
 	fmt.Fprintf(table, "  %-*s\tcount\tmean\tp50\tp90\tp99\tp99.9\tp99.99\tmax\t\n", nameWidth, "latency")
 	for _, row := range t.Rows() {
