@@ -19,9 +19,9 @@ const (
 	warnShare = 0.2 // like lateShare, from which on the report warns
 )
 
-// generator is what a run knows of itself: whether it, and not the server, was what limited it. It looks at both of its halves: how late an
-// open loop's pacers start operations, and how long goroutines, among them those that read replies, wait for a processor when they could go
-// on; and at the processors it uses.
+// generator is what a run knows of itself: whether it, and not the server, was what limited it. It looks at both of its halves:
+// how late an open loop's pacers start operations, and how long goroutines, among them those that read replies, wait for a
+// processor when they could go on; and at the processors it uses.
 type generator struct {
 	mu       sync.Mutex
 	lateness *hdrhistogram.Histogram // of pacers, in nanoseconds

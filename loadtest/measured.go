@@ -88,7 +88,8 @@ func (m *Measured) Check() error {
 	if len(m.failures) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d operations failed, %d of them as %q: %s", m.Errors(), m.failures[0].Count, m.failures[0].Kind, m.failures[0].First)
+	most := m.failures[0]
+	return fmt.Errorf("%d operations failed, %d of them as %q: %s", m.Errors(), most.Count, most.Kind, most.First)
 }
 
 // add takes another turn at the same target in.

@@ -65,8 +65,8 @@ type TargetReport struct {
 	percentiles []point // for the chart
 }
 
-// Latencies are in microseconds, from the time at which an operation was to begin. Operations that were never answered count as long as
-// they had waited.
+// Latencies are in microseconds, from the time at which an operation was to begin. Operations that were never answered count as
+// long as they had waited.
 type Latencies struct {
 	Count uint64  `json:"count"`
 	Mean  float64 `json:"mean_us"`
@@ -199,20 +199,23 @@ func (t *TargetReport) notes() (notes []string) {
 	s := &t.Self
 	switch {
 	case s.IsBottleneck:
-		note("THE GENERATOR WAS THE BOTTLENECK: 1 in 100 of its own steps came %s late or later, against a p99 latency of %s, and it used %.1f of "+
-			"%d processors. The figures say more about it than about the server: lower the rate, use fewer clients, or run it on another machine.",
+		note("THE GENERATOR WAS THE BOTTLENECK: 1 in 100 of its own steps came %s late or later, against a p99 latency of %s, "+
+			"and it used %.1f of %d processors. The figures say more about it than about the server: lower the rate, use fewer clients, or run it on another machine.",
 			micros(s.late()), micros(t.Latency.P99), s.CPU, s.Processors)
 	case s.late() > warnShare*t.Latency.P99 && t.Latency.Count > 0:
-		note("of the p99 latency of %s, up to %s may be the generator's own: 1 in 100 of its steps came so late.", micros(t.Latency.P99), micros(s.late()))
+		note("of the p99 latency of %s, up to %s may be the generator's own: 1 in 100 of its steps came so late.",
+			micros(t.Latency.P99), micros(s.late()))
 	}
 	if s.Delayed > 0 {
-		note("%d of %d operations had to wait because as many as may be were in flight; their latency has the wait in it.", s.Delayed, s.Due)
+		note("%s of %s operations had to wait because as many as may be were in flight; their latency has the wait in it.",
+			thousands(s.Delayed), thousands(s.Due))
 	}
 	if s.Unsent > 0 {
-		note("%d of %d operations were not sent, for the run was over before their turn came. They count with the time they had waited.", s.Unsent, s.Due)
+		note("%s of %s operations were not sent, for the run was over before their turn came. They count with the time they had waited.",
+			thousands(s.Unsent), thousands(s.Due))
 	}
 	if t.Errors > 0 {
-		note("%d operations failed.", t.Errors)
+		note("%s operations failed.", thousands(t.Errors))
 	}
 	if t.Operations == 0 {
 		note("no operation succeeded.")

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -53,7 +54,7 @@ func TestCompare(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := []string{"slow", "fast", "fast", "slow", "slow", "fast"}; !slices.Equal(dials, want) {
+		if want := []string{"slow", "fast", "slow", "fast", "fast", "slow", "slow", "fast"}; !slices.Equal(dials, want) { // after a look at both
 			t.Errorf("turns %v, want %v", dials, want)
 		}
 		for i, want := range []float64{250, 1000} {
@@ -73,9 +74,15 @@ func TestCompare(t *testing.T) {
 			t.Errorf("interrupted in the second turn: %+v, %v", r, err)
 		}
 		cancel()
+		dials = nil
 		nobody := &RESP{Addr: "x:1", dial: func(ctx context.Context, _, _ string) (net.Conn, error) { return nil, ctx.Err() }}
 		if r, err = Compare(ctx, o, []Target{nobody}, 1); !errors.As(err, new(*UnreachableError)) {
 			t.Errorf("interrupted before anything: %+v, %v", r, err)
+		}
+		nobody.dial = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("nobody there") }
+		began := time.Now()
+		if r, err = Compare(t.Context(), o, []Target{targets[0], nobody}, 1); !errors.As(err, new(*UnreachableError)) || time.Since(began) > 0 {
+			t.Errorf("a target that cannot be reached is noticed after %s: %+v, %v", time.Since(began), r, err)
 		}
 	})
 }
@@ -134,11 +141,18 @@ func TestJSON(t *testing.T) {
 	for _, field := range latency {
 		want = append(want, "targets.latency."+field, "targets.kinds.latency."+field)
 	}
+	manual, err := os.ReadFile("../docs/load.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, field := range want {
 		if !got[field] {
 			t.Errorf("field %s is missing", field)
 		}
 		delete(got, field)
+		if name := field[strings.LastIndexByte(field, '.')+1:]; !strings.Contains(string(manual), "`"+name) && !strings.Contains(string(manual), "]."+name) {
+			t.Errorf("docs/load.md does not tell of field %s", field)
+		}
 	}
 	for field := range got {
 		t.Errorf("field %s is not expected: name it here and in docs/load.md", field)
