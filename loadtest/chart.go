@@ -135,8 +135,8 @@ func thin(points []point) []point {
 	return kept
 }
 
-// nines are the percentiles of a latency distribution's axis. Each is as far from the last one as that from the one before: the axis
-// counts by how many times fewer operations take longer.
+// nines are the percentiles of a latency distribution's axis. Each is as far from the last one as that from the one before: the
+// axis counts by how many times fewer operations take longer.
 var nines = []float64{0, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99, 99.995, 99.999}
 
 func ninesAt(percent float64) float64 { return -math.Log10(1 - percent/100) }
@@ -161,7 +161,8 @@ func (r *Report) charts() []chart {
 	for i := range r.Targets {
 		t := &r.Targets[i]
 		class := fmt.Sprintf("c%d", i%6)
-		throughput.Lines = append(throughput.Lines, t.line(t.Target, class, func(s Second) float64 { return over(float64(s.Operations), s.Length) }))
+		rate := func(s Second) float64 { return over(float64(s.Operations), s.Length) }
+		throughput.Lines = append(throughput.Lines, t.line(t.Target, class, rate))
 		distribution.Lines = append(distribution.Lines, chartLine{Name: t.Target, Class: class, points: t.percentiles})
 		latency := chart{Title: "Latency over time: " + t.Target, XTitle: "seconds", Lines: []chartLine{
 			t.line("max", "c3", func(s Second) float64 { return s.Max }),

@@ -286,7 +286,8 @@ func TestUnreachable(t *testing.T) {
 	})
 }
 
-// A server that reads nothing while its replies are not taken, as ours does, and large values both ways: nobody waits for the other.
+// A server that reads nothing while its replies are not taken, as ours does, and large values both ways: nobody waits for the
+// other.
 func TestLargeValuesDoNotBlock(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -87,8 +87,8 @@ func (t *RESP) askNode(ctx context.Context, addr string, words ...string) (proto
 	return ask(conn, words...)
 }
 
-// parseSlots reads the reply to CLUSTER SLOTS: first slot, last slot, the primary's host, port and more, others. A node that does not know
-// how it is reached names no host: it is the one asked.
+// parseSlots reads the reply to CLUSTER SLOTS: first slot, last slot, the primary's host, port and more, others. A node that does
+// not know how it is reached names no host: it is the one asked.
 func parseSlots(reply protocol.Value, asked string) (*[slots]string, error) {
 	var owners [slots]string
 	known := 0

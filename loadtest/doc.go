@@ -1,28 +1,31 @@
-// Package loadtest measures servers that speak the Redis protocol under load: how many operations a second they answer, and how long each
-// takes. `neargrid load` is its command line, docs/load.md its manual; internal/bench measures with it too.
+// Package loadtest measures servers that speak the Redis protocol under load: how many operations a second they answer, and how
+// long each takes. `neargrid load` is its command line, docs/load.md its manual; internal/bench measures with it too.
 //
 // Ideas:
 //
-//   - An open loop starts operations when they are due, by a schedule that does not know how fast the server answers, and latency counts
-//     from the time at which an operation was due. So a server that stalls is charged for all that it delays: what was sent, what had to
-//     wait because as many as may be are under way, and what was not even sent when the run ended. Nothing is left out where it matters
-//     most (coordinated omission).
-//   - A closed loop keeps a number of operations under way for each client. It tells what a server can do, not what users would see.
-//   - The sequence of operations follows from the seed alone. One source makes it, and whoever needs an operation takes the next one.
+//   - An open loop starts operations when they are due, by a schedule that does not know how fast the server answers, and latency
+//     counts from the time at which an operation was due. So a server that stalls is charged for all that it delays: what was
+//     sent, what had to wait because as many as may be are under way, and what was not even sent when the run ended. Nothing is
+//     left out where it matters most (coordinated omission).
+//   - A closed loop keeps a number of operations under way for each client. It tells what a server can do, not what users would
+//     see.
+//   - The sequence of operations follows from the seed alone. One source makes it, and whoever needs an operation takes the next
+//     one.
 //   - The generator measures itself. Where it, and not the server, was what limited the run, the report says so.
 //
-// The path of an operation: a pacer (open loop) or a driver's refill (closed loop) takes it from the source and gives it to a Client. The
-// client of RESP encodes it into the buffer of a lane, a connection; flush writes the buffer. The lane's reader takes the reply, judges it,
-// and either takes the operation's next step (the write of a read-modify-write, a read-through's fill, a redirection) or tells the driver
-// that it is Done. The driver records it: in histograms that are collected once a second, into a row of the series and the total. When the
-// reader has no more replies, it tells its driver that it is its Turn, and a closed loop starts as many operations as have ended.
+// The path of an operation: a pacer (open loop) or a driver's refill (closed loop) takes it from the source and gives it to a
+// Client. The client of RESP encodes it into the buffer of a lane, a connection; flush writes the buffer. The lane's reader takes
+// the reply, judges it, and either takes the operation's next step (the write of a read-modify-write, a read-through's fill, a
+// redirection) or tells the driver that it is Done. The driver records it: in histograms that are collected once a second, into a
+// row of the series and the total. When the reader has no more replies, it tells its driver that it is its Turn, and a closed
+// loop starts as many operations as have ended.
 //
-// Whoever has something to send writes by itself as long as little is unanswered, so that an operation costs no change of goroutine. With
-// much unanswered a goroutine of its own writes, for a server may read nothing while its replies are not taken.
+// Whoever has something to send writes by itself as long as little is unanswered, so that an operation costs no change of
+// goroutine. With much unanswered a goroutine of its own writes, for a server may read nothing while its replies are not taken.
 //
-// Invariants: every operation that is started is Done once, also when its connection breaks or the run ends before its answer. Per client at
-// most Depth (closed loop) or InFlight (open loop) operations are under way; what waits beyond is counted. A run ends at most drainMax after
-// its time.
+// Invariants: every operation that is started is Done once, also when its connection breaks or the run ends before its answer.
+// Per client at most Depth (closed loop) or InFlight (open loop) operations are under way; what waits beyond is counted. A run
+// ends at most drainMax after its time.
 //
 // Files, in reading order:
 //

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// fake is a server in the test's own process, reached over pipes, so that its time is the test's. handle answers a command with a reply as
-// it is on the wire; an empty one closes the connection.
+// fake is a server in the test's own process, reached over pipes, so that its time is the test's. handle answers a command with a
+// reply as it is on the wire; an empty one closes the connection.
 type fake struct {
 	handle func(c *fakeConn, words []string) string
 

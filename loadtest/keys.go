@@ -49,8 +49,8 @@ func (uniformKeys) choose(random *rand.Rand, records, _ uint64) (uint64, bool) {
 	return random.Uint64N(records), true
 }
 
-// zipfKeys are scattered by a hash, so that keys that are often asked for do not lie side by side. As in YCSB two ranks may fall on one
-// key, and some keys are then never chosen.
+// zipfKeys are scattered by a hash, so that keys that are often asked for do not lie side by side. As in YCSB two ranks may fall
+// on one key, and some keys are then never chosen.
 type zipfKeys struct{ ranks zipf }
 
 func (c zipfKeys) choose(random *rand.Rand, records, _ uint64) (uint64, bool) {
@@ -68,7 +68,8 @@ func scatter(n uint64) uint64 {
 	return h
 }
 
-// latestKeys chooses by age: the newest record most often. The newest lag insertions are left out, for they may still be under way.
+// latestKeys chooses by age: the newest record most often. The newest lag insertions are left out, for they may still be under
+// way.
 type latestKeys struct {
 	ages zipf
 	lag  uint64

@@ -127,7 +127,8 @@ func (ln *lane) write() {
 	}
 }
 
-// run reads replies, and connects again when the connection breaks, until the lane is closed. Without a connection it makes one first.
+// run reads replies, and connects again when the connection breaks, until the lane is closed. Without a connection it makes one
+// first.
 func (ln *lane) run(conn net.Conn) {
 	for {
 		var err error

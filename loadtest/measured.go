@@ -3,7 +3,6 @@ package loadtest
 import (
 	"cmp"
 	"fmt"
-	"runtime"
 	"slices"
 	"time"
 
@@ -18,7 +17,8 @@ type Measured struct {
 	total       tally
 	failures    []FailureCount
 	generator   GeneratorReport
-	lateness    *hdrhistogram.Histogram // in nanoseconds
+	lateness    *hdrhistogram.Histogram // of the generator's pacers, in nanoseconds
+	scheduling  *hdrhistogram.Histogram // of its goroutines, in nanoseconds
 }
 
 // measured closes the books of a run that has ended.
@@ -30,9 +30,8 @@ func (r *run) measured(interrupted bool) *Measured {
 		Seconds:     r.recorder.seconds,
 		total:       r.recorder.total,
 		failures:    r.recorder.failureCounts(),
-		lateness:    r.generator.lateness,
 	}
-	m.generator = r.generator.report()
+	m.generator, m.lateness, m.scheduling = r.generator.report()
 	return m
 }
 
@@ -45,15 +44,6 @@ func (r *recorder) failureCounts() (counts []FailureCount) {
 	}
 	slices.SortFunc(counts, func(a, b FailureCount) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Kind, b.Kind)) })
 	return counts
-}
-
-func (g *generator) report() GeneratorReport {
-	wall := time.Since(g.wall)
-	return GeneratorReport{
-		Due: g.due, Delayed: g.delayed, Unsent: g.unsent,
-		CPU:        float64(processorTime()-g.cpuBegan) / float64(max(wall, 1)),
-		Processors: runtime.NumCPU(),
-	}
 }
 
 // Operations is how many were answered, and not with an error.
@@ -98,7 +88,8 @@ func (m *Measured) Check() error {
 	if len(m.failures) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d operations failed, %d of them as %q: %s", m.Errors(), m.failures[0].Count, m.failures[0].Kind, m.failures[0].First)
+	most := m.failures[0]
+	return fmt.Errorf("%d operations failed, %d of them as %q: %s", m.Errors(), most.Count, most.Kind, most.First)
 }
 
 // add takes another turn at the same target in.
@@ -123,6 +114,7 @@ func (m *Measured) add(turn *Measured) {
 	m.generator.Unsent += turn.generator.Unsent
 	m.generator.CPU = max(m.generator.CPU, turn.generator.CPU)
 	m.lateness.Merge(turn.lateness)
+	m.scheduling.Merge(turn.scheduling)
 }
 
 // latencies is the report of a histogram in nanoseconds.

@@ -13,7 +13,7 @@ const (
 	pacerCount = 2  // threads that start operations on schedule, each for its share of the clients
 	burstMax   = 16 // operations that are due already and go out together on one connection
 	pauseMax   = 50 * time.Millisecond
-	paceGrace  = 20 * time.Millisecond // after the end of the time, for what was due just before it
+	paceGrace  = 250 * time.Millisecond // after the end of the time, for what was due just before it
 )
 
 // arrivals are the times at which operations are due: a Poisson process, whose gaps are drawn exponentially, or even ones.
@@ -52,8 +52,8 @@ func (r *run) pace(starters *sync.WaitGroup) {
 	}
 }
 
-// pacer starts operations when they are due, on a thread of its own, whose sleeps end with the precision of the kernel's timers; Go's
-// own are off by up to 1 ms.
+// pacer starts operations when they are due, on a thread of its own, whose sleeps end with the precision of the kernel's timers;
+// Go's own are off by up to 1 ms.
 type pacer struct {
 	run     *run
 	drivers []*driver
@@ -153,8 +153,8 @@ func (d *driver) awaitRoom() bool {
 	return true
 }
 
-// leaveBehind counts the operations that were due before the run was over and have not been started: they have waited, and nobody knows
-// how long they still would have.
+// leaveBehind counts the operations that were due before the run was over and have not been started: they have waited, and nobody
+// knows how long they still would have.
 func (p *pacer) leaveBehind(due time.Duration) {
 	if !p.run.isOver() {
 		return // the workload has ended, or nothing further is due

@@ -210,14 +210,15 @@ func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
 
-// BenchmarkGenerate shows what the generator costs: operations a second for each core that it uses, against a redis-server of its own process.
+// BenchmarkGenerate shows what the generator costs: operations a second for each core that it uses, against a redis-server of its
+// own process.
 func BenchmarkGenerate(b *testing.B) {
 	server := testredis.Start(b)
 	target := stored(b, &RESP{Addr: server.Addr})
 	for _, c := range []struct {
 		clients, depth int
 		rate           float64
-	}{{50, 1, 0}, {8, 16, 0}, {8, 64, 0}, {50, 0, 20_000}} {
+	}{{50, 1, 0}, {8, 16, 0}, {8, 64, 0}, {50, 0, 20_000}, {50, 0, 100_000}} {
 		name := "closed/" + strconv.Itoa(c.clients) + "x" + strconv.Itoa(c.depth)
 		if c.rate > 0 {
 			name = fmt.Sprintf("open/%g", c.rate)

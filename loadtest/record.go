@@ -85,6 +85,7 @@ type recorder struct {
 
 	total   tally
 	seconds []Second
+	spare   *tally // empty, to be exchanged for one that is not
 }
 
 type stripe struct {
@@ -101,7 +102,7 @@ type failureCount struct {
 }
 
 func newRecorder() *recorder {
-	r := &recorder{}
+	r := &recorder{spare: &tally{}}
 	for i := range r.stripes {
 		r.stripes[i].mu.now = &tally{}
 	}
@@ -109,8 +110,8 @@ func newRecorder() *recorder {
 	return r
 }
 
-// record counts an operation that has ended. One that was not answered, or not even sent, has the latency that it had reached: it would
-// be left out just where it matters otherwise. Of other failures the time tells nothing.
+// record counts an operation that has ended. One that was not answered, or not even sent, has the latency that it had reached: it
+// would be left out just where it matters otherwise. Of other failures the time tells nothing.
 func (r *recorder) record(lane int, op Op, result Result, ended time.Duration) {
 	if !op.charge {
 		return
@@ -171,11 +172,11 @@ type Second struct {
 	Max        float64 `json:"max_us"`
 }
 
-// collect closes a row of the series: what has been recorded since the last call becomes one, and part of the total. What comes in less than
-// rowMin belongs to the row before it.
+// collect closes a row of the series: what has been recorded since the last call becomes one, and part of the total. What comes
+// in less than rowMin belongs to the row before it.
 func (r *recorder) collect(length time.Duration) Second {
 	var now tally
-	spare := &tally{}
+	spare := r.spare
 	for i := range r.stripes {
 		s := &r.stripes[i]
 		s.mu.Lock()
@@ -186,6 +187,7 @@ func (r *recorder) collect(length time.Duration) Second {
 		taken.reset()
 		spare = taken
 	}
+	r.spare = spare
 	r.total.add(&now)
 	row := now.second(len(r.seconds), length)
 	switch {

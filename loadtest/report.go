@@ -65,8 +65,8 @@ type TargetReport struct {
 	percentiles []point // for the chart
 }
 
-// Latencies are in microseconds, from the time at which an operation was to begin. Operations that were never answered count as long as
-// they had waited.
+// Latencies are in microseconds, from the time at which an operation was to begin. Operations that were never answered count as
+// long as they had waited.
 type Latencies struct {
 	Count uint64  `json:"count"`
 	Mean  float64 `json:"mean_us"`
@@ -98,9 +98,11 @@ type GeneratorReport struct {
 	Due          uint64  `json:"due"`             // of an open loop: operations that were due
 	Delayed      uint64  `json:"delayed"`         // of them, those that waited because as many as may be were in flight
 	Unsent       uint64  `json:"unsent"`          // of them, those whose turn did not come before the end
-	LatenessP50  float64 `json:"lateness_p50_us"` // how late it was by its own doing
+	LatenessP50  float64 `json:"lateness_p50_us"` // of an open loop: how late operations were started, by its own doing
 	LatenessP99  float64 `json:"lateness_p99_us"`
 	LatenessMax  float64 `json:"lateness_max_us"`
+	WaitP50      float64 `json:"wait_p50_us"` // how long its goroutines waited for a processor, for example to read a reply that was there
+	WaitP99      float64 `json:"wait_p99_us"`
 	CPU          float64 `json:"cpu_cores"` // processors it used
 	Processors   int     `json:"processors"`
 	IsBottleneck bool    `json:"is_bottleneck"`
@@ -154,10 +156,14 @@ func (m *Measured) self() GeneratorReport {
 	g.LatenessP50 = microseconds(m.lateness.ValueAtQuantile(50))
 	g.LatenessP99 = microseconds(m.lateness.ValueAtQuantile(99))
 	g.LatenessMax = microseconds(m.lateness.Max())
-	late := g.LatenessP99 > float64(lateLeast.Microseconds()) && g.LatenessP99 > lateShare*microseconds(m.total.all().ValueAtQuantile(99))
+	g.WaitP50, g.WaitP99 = microseconds(m.scheduling.ValueAtQuantile(50)), microseconds(m.scheduling.ValueAtQuantile(99))
+	late := g.late() > float64(lateLeast.Microseconds()) && g.late() > lateShare*microseconds(m.total.all().ValueAtQuantile(99))
 	g.IsBottleneck = late || g.CPU > busyShare*float64(g.Processors)
 	return g
 }
+
+// late is the p99 of the slower half of the generator, in microseconds.
+func (g *GeneratorReport) late() float64 { return max(g.LatenessP99, g.WaitP99) }
 
 func (m *Measured) turn() Turn {
 	all := m.total.all()
@@ -193,25 +199,37 @@ func (t *TargetReport) notes() (notes []string) {
 	s := &t.Self
 	switch {
 	case s.IsBottleneck:
-		note("THE GENERATOR WAS THE BOTTLENECK: 1 in 100 of its own steps came %s late or later, against a p99 latency of %s, and it used %.1f of "+
-			"%d processors. The figures say more about it than about the server: lower the rate, use fewer clients, or run it on another machine.",
-			micros(s.LatenessP99), micros(t.Latency.P99), s.CPU, s.Processors)
-	case s.LatenessP99 > warnShare*t.Latency.P99 && t.Latency.Count > 0:
-		note("of the p99 latency of %s, up to %s may be the generator's own: 1 in 100 of its steps came so late.", micros(t.Latency.P99), micros(s.LatenessP99))
+		note("THE GENERATOR WAS THE BOTTLENECK: 1 in 100 of its own steps came %s late or later, against a p99 latency of %s, "+
+			"and it used %.1f of %d processors. The figures say more about it than about the server: lower the rate, use fewer clients, or run it on another machine.",
+			micros(s.late()), micros(t.Latency.P99), s.CPU, s.Processors)
+	case s.late() > warnShare*t.Latency.P99 && t.Latency.Count > 0:
+		note("of the p99 latency of %s, up to %s may be the generator's own: 1 in 100 of its steps came so late.",
+			micros(t.Latency.P99), micros(s.late()))
 	}
 	if s.Delayed > 0 {
-		note("%d of %d operations had to wait because as many as may be were in flight; their latency has the wait in it.", s.Delayed, s.Due)
+		note("%s of %s operations had to wait because as many as may be were in flight; their latency has the wait in it.",
+			thousands(s.Delayed), thousands(s.Due))
 	}
 	if s.Unsent > 0 {
-		note("%d of %d operations were not sent, for the run was over before their turn came. They count with the time they had waited.", s.Unsent, s.Due)
+		note("%s of %s operations were not sent, for the run was over before their turn came. They count with the time they had waited.",
+			thousands(s.Unsent), thousands(s.Due))
 	}
 	if t.Errors > 0 {
-		note("%d operations failed.", t.Errors)
+		note("%s operations failed.", thousands(t.Errors))
 	}
 	if t.Operations == 0 {
 		note("no operation succeeded.")
 	}
 	return notes
+}
+
+// Line is what the generator says of itself, for a person.
+func (g *GeneratorReport) Line() string {
+	line := fmt.Sprintf("late to read by %s (p50), %s (p99)", micros(g.WaitP50), micros(g.WaitP99))
+	if g.Due > 0 {
+		line = fmt.Sprintf("late to send by %s (p50), %s (p99); ", micros(g.LatenessP50), micros(g.LatenessP99)) + line
+	}
+	return fmt.Sprintf("%s; used %.2f of %d processors", line, g.CPU, g.Processors)
 }
 
 // micros writes a number of microseconds for a person.

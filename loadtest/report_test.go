@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -53,7 +54,7 @@ func TestCompare(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := []string{"slow", "fast", "fast", "slow", "slow", "fast"}; !slices.Equal(dials, want) {
+		if want := []string{"slow", "fast", "slow", "fast", "fast", "slow", "slow", "fast"}; !slices.Equal(dials, want) { // after a look at both
 			t.Errorf("turns %v, want %v", dials, want)
 		}
 		for i, want := range []float64{250, 1000} {
@@ -73,9 +74,15 @@ func TestCompare(t *testing.T) {
 			t.Errorf("interrupted in the second turn: %+v, %v", r, err)
 		}
 		cancel()
+		dials = nil
 		nobody := &RESP{Addr: "x:1", dial: func(ctx context.Context, _, _ string) (net.Conn, error) { return nil, ctx.Err() }}
 		if r, err = Compare(ctx, o, []Target{nobody}, 1); !errors.As(err, new(*UnreachableError)) {
 			t.Errorf("interrupted before anything: %+v, %v", r, err)
+		}
+		nobody.dial = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("nobody there") }
+		began := time.Now()
+		if r, err = Compare(t.Context(), o, []Target{targets[0], nobody}, 1); !errors.As(err, new(*UnreachableError)) || time.Since(began) > 0 {
+			t.Errorf("a target that cannot be reached is noticed after %s: %+v, %v", time.Since(began), r, err)
 		}
 	})
 }
@@ -126,7 +133,7 @@ func TestJSON(t *testing.T) {
 		"targets.target", "targets.measured_seconds", "targets.operations", "targets.per_second", "targets.errors", "targets.latency", "targets.kinds",
 		"targets.hits", "targets.misses", "targets.failures", "targets.self", "targets.series", "targets.turns", "targets.kinds.kind", "targets.kinds.latency",
 		"targets.failures.kind", "targets.failures.count", "targets.failures.first", "targets.self.due", "targets.self.delayed", "targets.self.unsent", "targets.self.lateness_p50_us",
-		"targets.self.lateness_p99_us", "targets.self.lateness_max_us", "targets.self.cpu_cores", "targets.self.processors", "targets.self.is_bottleneck",
+		"targets.self.lateness_p99_us", "targets.self.lateness_max_us", "targets.self.wait_p50_us", "targets.self.wait_p99_us", "targets.self.cpu_cores", "targets.self.processors", "targets.self.is_bottleneck",
 		"targets.series.second", "targets.series.length_seconds", "targets.series.operations", "targets.series.errors", "targets.series.p50_us",
 		"targets.series.p99_us", "targets.series.p999_us", "targets.series.max_us", "targets.turns.per_second", "targets.turns.p50_us", "targets.turns.p99_us",
 		"targets.turns.errors", "ratios.target", "ratios.throughput", "ratios.p50", "ratios.p99", "ratios.p999",
@@ -134,11 +141,18 @@ func TestJSON(t *testing.T) {
 	for _, field := range latency {
 		want = append(want, "targets.latency."+field, "targets.kinds.latency."+field)
 	}
+	manual, err := os.ReadFile("../docs/load.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, field := range want {
 		if !got[field] {
 			t.Errorf("field %s is missing", field)
 		}
 		delete(got, field)
+		if name := field[strings.LastIndexByte(field, '.')+1:]; !strings.Contains(string(manual), "`"+name) && !strings.Contains(string(manual), "]."+name) {
+			t.Errorf("docs/load.md does not tell of field %s", field)
+		}
 	}
 	for field := range got {
 		t.Errorf("field %s is not expected: name it here and in docs/load.md", field)
@@ -208,7 +222,7 @@ func TestHTML(t *testing.T) {
 
 // A report of nothing is a report, and a page.
 func TestEmptyReport(t *testing.T) {
-	r := &Report{Targets: []TargetReport{newTargetReport("x", &Measured{lateness: newHistogram()})}}
+	r := &Report{Targets: []TargetReport{newTargetReport("x", &Measured{lateness: newHistogram(), scheduling: newHistogram()})}}
 	r.compare()
 	for name, write := range map[string]func(io.Writer) error{"text": r.Text, "JSON": r.JSON, "HTML": r.HTML} {
 		var out bytes.Buffer

@@ -37,7 +37,8 @@ type RESP struct {
 	Verify   bool // values read are held against what this package writes
 	Sizes    Sizes
 
-	// ReadThrough makes a Read that misses wait for Source, as long as the place takes where the data comes from, and store the value.
+	// ReadThrough makes a Read that misses wait for Source, as long as the place takes where the data comes from, and store the
+	// value.
 	ReadThrough bool
 	Source      time.Duration
 
@@ -358,7 +359,8 @@ func (t *RESP) judgeRead(op Op, answer reply) Result {
 		return wrong("one of " + t.Sizes.String() + " bytes, as this run stores them (load them with the same sizes, or give --verify=no)")
 	}
 	if !bytes.Equal(answer.text, mark[:min(answer.size, markerSize)]) {
-		return wrong("one that begins with " + strconv.Quote(string(mark[:])) + ", as this program stores them (load them first, or give --verify=no)")
+		return wrong("one that begins with " + strconv.Quote(string(mark[:])) +
+			", as this program stores them (load them first, or give --verify=no)")
 	}
 	return Result{Hits: 1}
 }

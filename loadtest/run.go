@@ -41,12 +41,15 @@ type Options struct {
 	Workload Workload
 	Clients  int
 
-	// Rate is the number of operations a second that arrive, whether or not earlier ones are answered: an open loop. 0 is a closed one,
-	// in which every client keeps Depth operations under way and starts the next one when one has ended.
-	Rate     float64
-	Even     bool // of an open loop: arrivals are evenly spaced. Otherwise they are a Poisson process, as of many users
-	InFlight int  // of an open loop: operations of one client under way at most; 0 is InFlightDefault. At the bound arrivals wait, and count
-	Depth    int  // of a closed loop
+	// Rate is the number of operations a second that arrive, whether or not earlier ones are answered: an open loop. 0 is a
+	// closed one, in which every client keeps Depth operations under way and starts the next one when one has ended.
+	Rate  float64
+	Even  bool // of an open loop: arrivals are evenly spaced. Otherwise they are a Poisson process, as of many users
+	Depth int  // of a closed loop
+
+	// InFlight is how many operations of one client may be under way in an open loop; 0 is InFlightDefault. Further ones wait, and
+	// the wait counts.
+	InFlight int
 
 	WarmUp   time.Duration // at the beginning; not measured
 	Duration time.Duration // after that; 0: until the workload ends
@@ -65,6 +68,7 @@ const (
 	RateMax     = 1e8
 
 	progressEvery = time.Second
+	openLag       = 16              // insertions of one client in an open loop that reads of the latest leave out
 	drainMax      = 2 * time.Second // after the end of a run, for the operations still under way
 )
 
@@ -94,8 +98,8 @@ func (o Options) check() error {
 	return nil
 }
 
-// Run measures a target. It returns when the workload or the time is over, or ctx: then what was measured so far is returned as well.
-// An error means that the run is not possible: options, or a target that cannot be reached.
+// Run measures a target. It returns when the workload or the time is over, or ctx: then what was measured so far is returned as
+// well. An error means that the run is not possible: options, or a target that cannot be reached.
 func Run(ctx context.Context, o Options) (*Measured, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -103,9 +107,9 @@ func Run(ctx context.Context, o Options) (*Measured, error) {
 	if o.InFlight == 0 {
 		o.InFlight = InFlightDefault
 	}
-	o.Workload.lag = uint64(o.Clients * max(1, o.Depth))
+	o.Workload.lag = uint64(o.Clients * o.Depth)
 	if o.Rate > 0 {
-		o.Workload.lag = uint64(o.Clients * 16)
+		o.Workload.lag = uint64(o.Clients * openLag)
 	}
 	source, err := newSource(o.Workload)
 	if err != nil {
@@ -182,12 +186,12 @@ func (r *run) elapsed() (now time.Duration, past bool) {
 }
 
 func (r *run) measure(ctx context.Context) *Measured {
-	begin, sleepers := r.loop, watcherCount
+	begin := r.loop
 	if r.options.Rate > 0 {
-		begin, sleepers = r.pace, pacerCount
+		begin = r.pace
+		// Threads that wait in the kernel must not wait again for one of Go's processors when they wake.
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + pacerCount))
 	}
-	// Threads that wait in the kernel must not wait again for one of Go's processors when they wake.
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + sleepers))
 	r.generator.begin()
 	r.start = time.Now()
 	var starters sync.WaitGroup
@@ -226,7 +230,7 @@ func (r *run) follow(ctx context.Context) (interrupted bool) {
 		case <-ticks.C:
 			now := time.Since(r.start)
 			row := Second{}
-			if now > rowBegan {
+			if now-rowBegan >= rowMin {
 				row = r.recorder.collect(now - rowBegan)
 				rowBegan = now
 			}
@@ -303,14 +307,14 @@ func (d *driver) Turn() {
 	}
 }
 
-// loop starts a closed loop: every client on a goroutine of its own, which most leave at once, for their ends make the next beginnings.
+// loop starts a closed loop: every client on a goroutine of its own, which most leave at once, for their ends make the next
+// beginnings.
 func (r *run) loop(starters *sync.WaitGroup) {
 	r.under.Add(int64(len(r.drivers)))
 	r.began.Store(true)
 	for _, d := range r.drivers {
 		starters.Go(d.refill)
 	}
-	starters.Go(r.watch)
 }
 
 // refill starts operations until as many are under way as there are to be.

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// preciseSleeps gives the goroutine a thread of its own and takes away the 50 us by which the kernel may prolong that thread's sleeps.
-// restore undoes both. (A thread that ended with its goroutine would take along the processes that it has started, where these are to die
-// with their parent.)
+// preciseSleeps gives the goroutine a thread of its own and takes away the 50 us by which the kernel may prolong that thread's
+// sleeps. restore undoes both. (A thread that ended with its goroutine would take along the processes that it has started, where
+// these are to die with their parent.)
 func preciseSleeps() (restore func()) {
 	runtime.LockOSThread()
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)

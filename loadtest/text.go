@@ -26,7 +26,8 @@ func (r *Report) Text(w io.Writer) error {
 		}
 		fmt.Fprintf(table, "  %-*s\tthroughput\tp50\tp99\tp99.9\t\n", width, "")
 		for _, ratio := range r.Ratios {
-			fmt.Fprintf(table, "  %-*s\t%.2f\t%.2f\t%.2f\t%.2f\t\n", width, ratio.Target, ratio.Throughput, ratio.P50, ratio.P99, ratio.P999)
+			fmt.Fprintf(table, "  %-*s\t%.2f\t%.2f\t%.2f\t%.2f\t\n",
+				width, ratio.Target, ratio.Throughput, ratio.P50, ratio.P99, ratio.P999)
 		}
 		table.Flush()
 	}
@@ -52,7 +53,8 @@ func (o *OptionsReport) Lines() []string {
 	if o.Theta > 0 {
 		keys = fmt.Sprintf("%s %g", o.Keys, o.Theta)
 	}
-	what := fmt.Sprintf("workload %s: %s records, keys %s, values of %s B, seed %d", o.Workload, thousands(o.Records), keys, o.ValueSize, o.Seed)
+	what := fmt.Sprintf("workload %s: %s records, keys %s, values of %s B, seed %d",
+		o.Workload, thousands(o.Records), keys, o.ValueSize, o.Seed)
 	if o.ReadThrough {
 		what += fmt.Sprintf(", read-through from a source of %g ms", o.Source*1e3)
 	}
@@ -77,7 +79,8 @@ func (o *OptionsReport) Lines() []string {
 
 func (t *TargetReport) text(out *strings.Builder) {
 	fmt.Fprintf(out, "\n%s\n", t.Target)
-	fmt.Fprintf(out, "  throughput  %s operations/s: %s in %.2f s, %s errors\n", t.Rate(), thousands(t.Operations), t.Seconds, thousands(t.Errors))
+	fmt.Fprintf(out, "  throughput  %s operations/s: %s in %.2f s, %s errors\n",
+		t.Rate(), thousands(t.Operations), t.Seconds, thousands(t.Errors))
 	if len(t.Turns) > 1 {
 		var rates []string
 		for _, turn := range t.Turns {
@@ -88,8 +91,7 @@ func (t *TargetReport) text(out *strings.Builder) {
 	if read := t.Hits + t.Misses; read > 0 {
 		fmt.Fprintf(out, "  reads       %.2f %% found: %s of %s records\n", t.HitPercent(), thousands(t.Hits), thousands(read))
 	}
-	fmt.Fprintf(out, "  generator   late by %s (p50), %s (p99); used %.2f of %d processors\n\n",
-		micros(t.Self.LatenessP50), micros(t.Self.LatenessP99), t.Self.CPU, t.Self.Processors)
+	fmt.Fprintf(out, "  generator   %s\n\n", t.Self.Line())
 	table := newTable(out)
 	fmt.Fprintf(table, "  %-*s\tcount\tmean\tp50\tp90\tp99\tp99.9\tp99.99\tmax\t\n", nameWidth, "latency")
 	for _, row := range t.Rows() {
@@ -149,7 +151,8 @@ func (p Progress) Line() string {
 		at += fmt.Sprintf(" of %.0f", p.Length.Seconds())
 	}
 	rate := over(float64(p.Last.Operations), p.Last.Length)
-	line := fmt.Sprintf("%s  %s  %s/s  p50 %s  p99 %s  max %s", p.Target, at, thousands(uint64(rate+0.5)), micros(p.Last.P50), micros(p.Last.P99), micros(p.Last.Max))
+	line := fmt.Sprintf("%s  %s  %s/s  p50 %s  p99 %s  max %s",
+		p.Target, at, thousands(uint64(rate+0.5)), micros(p.Last.P50), micros(p.Last.P99), micros(p.Last.Max))
 	if p.Last.Errors > 0 {
 		line += fmt.Sprintf("  %s errors", thousands(p.Last.Errors))
 	}

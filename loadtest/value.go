@@ -39,8 +39,8 @@ func appendKey(dst []byte, key uint64) []byte {
 	return dst
 }
 
-// appendValue appends a record's value of so many bytes. Its first ones tell the record, so that a reply that belongs to another one is
-// noticed.
+// appendValue appends a record's value of so many bytes. Its first ones tell the record, so that a reply that belongs to another
+// one is noticed.
 func appendValue(dst []byte, key uint64, size int) []byte {
 	mark := marker(key)
 	dst = append(dst, mark[:min(size, markerSize)]...)

@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -77,7 +78,8 @@ func parseMix(text string) (mix Mix, err error) {
 		word, weight, _ := strings.Cut(part, "=")
 		kind, known := mixWords[word]
 		if !known {
-			return mix, fmt.Errorf("write a letter from a to f, load, or weights of read, update, insert, scan and rmw such as read=80,update=20")
+			return mix, errors.New("write a letter from a to f, load, or weights of read, update, insert, scan and rmw " +
+				"such as read=80,update=20")
 		}
 		n, err := strconv.ParseFloat(weight, 64)
 		if err != nil || !(n > 0) || n > weightMax {
@@ -113,7 +115,8 @@ func (w Workload) check() error {
 	return nil
 }
 
-// source is the sequence of a workload's operations. It is the same each time, however many draw from it: who asks gets the next ones.
+// source is the sequence of a workload's operations. It is the same each time, however many draw from it: who asks gets the next
+// ones.
 type source struct {
 	workload Workload
 	upTo     [kindCount]float64 // where each kind's share ends, of 0 to 1

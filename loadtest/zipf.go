@@ -5,11 +5,12 @@ import (
 	"math/rand/v2"
 )
 
-// zipf draws ranks: rank r, counted from 0, with a probability in proportion to 1/(r+1)^theta. It is exact for every theta above 0,
-// also below 1 where math/rand's generator does not work, and the number of ranks may change from one draw to the next at no cost.
+// zipf draws ranks: rank r, counted from 0, with a probability in proportion to 1/(r+1)^theta. It is exact for every theta above
+// 0, also below 1 where math/rand's generator does not work, and the number of ranks may change from one draw to the next at no
+// cost.
 //
-// Source: W. Hörmann and G. Derflinger, Rejection-inversion to generate variates from monotone discrete distributions, ACM TOMACS 6
-// (1996). YCSB's generator (Gray et al., SIGMOD 1994) needs the sum over all ranks first and only comes near the frequencies of
+// Source: W. Hörmann and G. Derflinger, Rejection-inversion to generate variates from monotone discrete distributions, ACM TOMACS
+// 6 (1996). YCSB's generator (Gray et al., SIGMOD 1994) needs the sum over all ranks first and only comes near the frequencies of
 // ranks from 2 on.
 type zipf struct {
 	theta float64

@@ -207,7 +207,8 @@ func (p *loadPlan) planTargets(in inputs) error {
 			return in.wrong("addr", err.Error())
 		}
 		if form.Cluster && p.options.Workload.Mix[loadtest.Scan] > 0 {
-			return in.wrong("addr", "scans ask for keys of several slots in one command, which a cluster refuses: use another workload, or a plain door")
+			return in.wrong("addr", "scans ask for keys of several slots in one command, which a cluster refuses: "+
+				"use another workload, or a plain door")
 		}
 		target := common.At(addr, form)
 		if form.TLS {

@@ -15,8 +15,8 @@ const (
 	keyPrefix    = "key:"
 )
 
-// openLoop measures latency at a rate that does not depend on how fast the server answers: package loadtest's open loop, whose latency
-// counts from the time at which a request was due.
+// openLoop measures latency at a rate that does not depend on how fast the server answers: package loadtest's open loop, whose
+// latency counts from the time at which a request was due.
 type openLoop struct {
 	keys      int
 	readShare float64
