@@ -595,3 +595,78 @@ func TestTrackingExec(t *testing.T) {
 		want(t, "what it has read", a.tell("DEL", "k"), "(integer)_1 push:[invalidate,[k]]")
 	})
 }
+
+// Where the table is full, a client that knows of partitions keeps what it has read, and is told of stripes: of every change to what
+// it holds, each time; a flush ends that.
+func TestTrackingStripes(t *testing.T) {
+	withServer(t, Options{Partitions: 4}, func(srv *inProcess) {
+		native, plain, w := srv.tracking(), srv.tracking(), srv.connect()
+		native.tell("GRID.LEASE", "1000")
+		const keys = 100
+		for i := range keys {
+			native.tell("GET", fmt.Sprintf("k%d", i))
+			plain.tell("GET", fmt.Sprintf("k%d", i))
+		}
+		srv.config.TrackingTableMaxKeys.Store(10)
+		srv.limitTracking()
+		if n := strings.Count(plain.heard(), "push:"); n != keys-10 {
+			t.Errorf("a client that knows of keys alone was told of %d, want %d", n, keys-10)
+		}
+		want(t, "one that knows of partitions", native.heard(), "")
+		twice := 0
+		for round := range 2 {
+			for i := range keys {
+				w.tell("SET", fmt.Sprintf("k%d", i), fmt.Sprint(round))
+				told := native.heard()
+				if told == "" && round == 1 {
+					continue // it was in the table, and is told of once
+				}
+				want(t, "a change", told, fmt.Sprintf("push:[invalidate,[k%d]]", i))
+				twice += round
+			}
+		}
+		if twice < keys-10 {
+			t.Errorf("%d keys were told of twice, want those of stripes, %d at least", twice, keys-10)
+		}
+		for i := range 20 * keys {
+			w.tell("SET", fmt.Sprintf("other%d", i), "1")
+		}
+		if n := strings.Count(native.heard(), "push:"); n > keys {
+			t.Errorf("of %d keys that it has not read it was told of %d", 20*keys, n)
+		}
+		plain.heard()
+		srv.lose(3)
+		want(t, "a partition is lost", native.heard(), "push:[grid-invalidate,[3]]")
+		want(t, "FLUSHALL", w.tell("FLUSHALL"), "OK")
+		want(t, "is told", native.heard(), "push:[invalidate,(null)]")
+		for i := range keys {
+			w.tell("SET", fmt.Sprintf("k%d", i), "1")
+		}
+		want(t, "and ends it", native.heard(), "")
+	})
+}
+
+// A client whose stripes are too many is told to drop everything, and begins anew.
+func TestTrackingStripesDense(t *testing.T) {
+	withServer(t, Options{Partitions: 4}, func(srv *inProcess) {
+		native, w := srv.tracking(), srv.connect()
+		native.tell("GRID.LEASE", "1000")
+		srv.config.TrackingTableMaxKeys.Store(1)
+		flushes := 0
+		for i := range 20_000 {
+			flushes += strings.Count(native.tell("GET", fmt.Sprintf("k%d", i)), "push:[invalidate,(null)]")
+		}
+		if flushes != 1 {
+			t.Errorf("it was told %d times to drop everything, want once", flushes)
+		}
+		want(t, "SET of what it has read before", w.tell("SET", "k0", "1"), "OK")
+		want(t, "SET of what it has read last", w.tell("SET", "k19990", "1"), "OK")
+		if got := native.heard(); !strings.Contains(got, "k19990") {
+			t.Errorf("it hears %s", got)
+		}
+		native.session.Closed()
+		if got := w.tell("SET", "k19991", "1"); got != "OK" {
+			t.Errorf("SET: %s", got)
+		}
+	})
+}
