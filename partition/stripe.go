@@ -8,9 +8,9 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// What the table of keys has no room for. Where it lets a key go, those who have read it are told to drop it; but a Striper keeps it, and from
-// then on its stripe counts as read as a whole: the tracker is told of every change to any key of that stripe. That is more than it holds,
-// never less. A bit is cleared only when the tracker is told to drop everything, or leaves.
+// What the table of keys has no room for. Where it lets a key go, those who have read it are told to drop it; but a Striper keeps it,
+// and from then on its stripe counts as read as a whole: the tracker is told of every change to any key of that stripe. That is more
+// than it holds, never less. A bit is cleared only when the tracker is told to drop everything, or leaves.
 
 // Striper is a tracker that may be told of keys that it does not hold.
 type Striper interface {

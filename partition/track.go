@@ -310,9 +310,9 @@ func (p *Partition) loseTracked() {
 	}
 }
 
-// ShrinkTracked forgets registered keys, no matter which, as long as there are more than keysMax, at most effort of them; whoever has read
-// them is told as if they had changed, or of their stripes from then on. It reports whether there are still too many. It takes locks one at a time; the caller must
-// hold none.
+// ShrinkTracked forgets registered keys, no matter which, as long as there are more than keysMax, at most effort of them; whoever has
+// read them is told as if they had changed, or of their stripes from then on. It reports whether there are still too many. It takes
+// locks one at a time; the caller must hold none.
 func (s *Store) ShrinkTracked(keysMax int64, effort int, random func(n int) int) (over bool) {
 	i, empty := random(len(s.parts)), 0
 	for effort > 0 && empty < len(s.parts) && s.tracking.keys.Load() > keysMax {
