@@ -25,6 +25,7 @@ type Partition struct {
 	touched []*dict  // may have something to compact
 	noticed bool     // somebody wants to know which keys change: see note
 	watched map[watchKey]*watch
+	striped bool                 // of keys that were tracked here only the stripes are known: see stripe.go
 	tracked map[string]*trackers // who has read which keys, whatever their database
 	origin  Tracker              // the Origin of the transaction under way
 	stats   Stats

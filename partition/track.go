@@ -36,6 +36,7 @@ type Tracking struct {
 	keys, items atomic.Int64 // registered keys; pairs of a key and a tracker
 	joined      atomic.Int64 // len(mu.trackers); for a look without the lock
 	broadcast   atomic.Pointer[broadcast]
+	stripes     stripes
 	mu          struct {
 		sync.Mutex
 		trackers map[Tracker][]string // with their prefixes; none: told of what they register
@@ -90,6 +91,7 @@ func (k *Tracking) change(t Tracker, prefixes []string, joins bool) (nobody bool
 		k.mu.trackers[t] = prefixes
 	} else {
 		delete(k.mu.trackers, t)
+		k.leaveStripesLocked(t)
 	}
 	k.joined.Store(int64(len(k.mu.trackers)))
 	if len(had) == 0 && len(prefixes) == 0 {
@@ -200,7 +202,9 @@ func (tx *Tx) Track(key []byte, t Tracker) (partition int) {
 
 // renotice notes whether anybody wants to know what changes.
 func (p *Partition) renotice() {
-	p.noticed = len(p.watched) > 0 || len(p.tracked) > 0 || p.store.tracking.broadcast.Load() != nil
+	k := &p.store.tracking
+	p.striped = p.striped && k.stripes.sets.Load() != nil
+	p.noticed = len(p.watched) > 0 || len(p.tracked) > 0 || p.striped || k.broadcast.Load() != nil
 }
 
 // note tells of a change to a key whoever wants to know.
@@ -213,6 +217,9 @@ func (p *Partition) note(db int, key []byte) {
 	}
 	if ts := p.untrack(key); ts != nil {
 		ts.each(func(t Tracker) { t.Invalidate(p.ID, key, p.origin) })
+	}
+	if p.striped {
+		p.store.tracking.tellStriped(p.ID, key, p.origin)
 	}
 }
 
@@ -255,6 +262,7 @@ func (tx *Tx) invalidateAll() {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.eachStriped(k.clearStripes)
 	for t := range k.mu.trackers {
 		t.InvalidateAll()
 	}
@@ -290,6 +298,9 @@ func (tx *Tx) LoseTracked(partition int) {
 
 func (p *Partition) loseTracked() {
 	p.untrackAll(func(t Tracker, key string) { t.Lost(p.ID, []byte(key)) })
+	if p.striped {
+		p.store.tracking.eachStriped(func(set *stripeSet) { set.t.LosePartition(p.ID) })
+	}
 	if b := p.store.tracking.broadcast.Load(); b != nil {
 		for _, list := range b.byPrefix {
 			for _, t := range list {
@@ -299,9 +310,9 @@ func (p *Partition) loseTracked() {
 	}
 }
 
-// ShrinkTracked forgets registered keys, no matter which, as long as there are more than keysMax, at most effort of them; whoever has read
-// them is told as if they had changed. It reports whether there are still too many. It takes locks one at a time; the caller must
-// hold none.
+// ShrinkTracked forgets registered keys, no matter which, as long as there are more than keysMax, at most effort of them; whoever has
+// read them is told as if they had changed, or of their stripes from then on. It reports whether there are still too many. It takes
+// locks one at a time; the caller must hold none.
 func (s *Store) ShrinkTracked(keysMax int64, effort int, random func(n int) int) (over bool) {
 	i, empty := random(len(s.parts)), 0
 	for effort > 0 && empty < len(s.parts) && s.tracking.keys.Load() > keysMax {
@@ -322,7 +333,11 @@ func (p *Partition) shrinkTracked() bool {
 	defer p.mu.Unlock()
 	for key := range p.tracked { // begins somewhere else each time
 		k := []byte(key)
-		p.untrack(k).each(func(t Tracker) { t.Invalidate(p.ID, k, nil) })
+		p.untrack(k).each(func(t Tracker) {
+			if !p.addStripe(t, k) {
+				t.Invalidate(p.ID, k, nil)
+			}
+		})
 		return true
 	}
 	return false

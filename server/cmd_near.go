@@ -10,7 +10,7 @@ import (
 var nearRows = []*Row{
 	{Name: "grid.lease", Arity: 2, Flags: NoScript | Loading | Stale | Fast | NoMulti, Group: "grid", Since: sinceGrid, Complexity: "O(1)",
 		Tips:    []string{nondeterministic},
-		Summary: "Returns for how many milliseconds what this connection has read, and was not told to drop, may be used; and has it told of partitions.",
+		Summary: "Returns for how many milliseconds what this connection has read and was not told to drop counts; has it told of partitions.",
 		Syntax:  "milliseconds", Run: cmdGridLease},
 	{Name: "grid.read", Arity: -3, Flags: ReadOnly | MovableKeys, Group: "grid", Since: sinceGrid, Complexity: "O(1) and the command's",
 		Keys: []KeySpec{keysUnknown(RO | Access)}, FindKeys: findWrapped, Wraps: true,

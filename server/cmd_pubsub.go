@@ -18,7 +18,8 @@ var pubsubRows = []*Row{
 func cmdSubscribe(c *Call) {
 	for _, channel := range c.Args[1:] {
 		if string(channel) != invalidateChannel {
-			c.W.Error(sanitize("ERR There is no channel '" + untilNUL(clip(channel, 128)) + "': neargrid has " + invalidateChannel + " alone, and no PUBLISH"))
+			name := untilNUL(clip(channel, 128))
+			c.W.Error(sanitize("ERR There is no channel '" + name + "': neargrid has " + invalidateChannel + " alone, and no PUBLISH"))
 			return
 		}
 	}

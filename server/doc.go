@@ -43,7 +43,7 @@
 //	server.go       Options, New, Start, Shutdown; the clock; cron
 //	listen.go       TCP and Unix sockets
 //	driver.go       what drivers and sessions expect of each other
-//	session.go      one connection: input, the queue of replies, limits
+//	session.go      one connection: input, the queue of replies; session_limit.go its limits
 //	ahead.go        what the commands of a pipeline will need is fetched from memory beforehand
 //	dispatch.go     from a command line to its reply
 //	router.go       what the server asks of the grid

@@ -70,7 +70,7 @@ func (srv *Server) relayTo(to NodeID) *relay {
 }
 
 // relayReads notes what the task is about to read at another node, and returns the kind of command by which that node registers this one.
-// It returns false where what is read cannot be tracked: no answer has come lately, or too much is tracked already.
+// It returns false where what is read cannot be tracked: no answer has come lately, or it is too much.
 func (t *task) relayReads(to NodeID) (kind ForwardKind, ok bool) {
 	kind = ForwardTracked
 	if t.multi != nil {
@@ -91,8 +91,14 @@ func (r *relay) note(t *tracker, keys [][]byte) bool {
 		r.mu.asking = true
 		go r.ask(0)
 	}
-	if now >= r.mu.until || keysMax > 0 && int64(len(r.mu.readers)+len(keys)) > keysMax {
+	if now >= r.mu.until || keysMax > 0 && int64(len(keys)) > keysMax {
 		return false
+	}
+	for key := range r.mu.readers { // begins somewhere else each time
+		if keysMax == 0 || int64(len(r.mu.readers)+len(keys)) <= keysMax {
+			break
+		}
+		r.dropLocked(key)
 	}
 	t.relays()
 	if r.mu.readers == nil {

@@ -192,11 +192,14 @@ func TestRelayLease(t *testing.T) {
 	})
 }
 
-// The door's table has the bound of the node's own.
+// The door's table has the bound of the node's own: others go for what is new.
 func TestRelayBound(t *testing.T) {
 	withRelay(t, func(r *relayTest) {
 		r.nodes["a"].server.config.TrackingTableMaxKeys.Store(1)
-		r.says("beyond the bound", r.a, "GET f", "(null) push:[invalidate,[f]]")
+		r.says("the one that was there goes", r.a, "GET f", "(null) push:[invalidate,[b]]")
+		r.says("more than there is room for", r.a, "EXISTS {f}1 {f}2", "(integer)_0 push:[invalidate,[{f}1]] push:[invalidate,[{f}2]]")
+		r.says("a change", r.w, "SET f 1", "OK")
+		r.hears("is told", "push:[invalidate,[f]]")
 	})
 }
 

@@ -145,6 +145,24 @@ func (t *tracker) Lost(p int, key []byte) {
 	t.queueLocked()
 }
 
+// Stripes tells whether the session may be told of keys that it has not read: those who know of partitions do not mind.
+func (t *tracker) Stripes() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.on && t.mu.native && !t.mu.bcast
+}
+
+// LosePartition says that this node does not lead a partition any more, of which the session may have read keys.
+func (t *tracker) LosePartition(p int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.parts.remove(p)
+	if t.mu.on {
+		t.mu.lost.add(p)
+		t.queueLocked()
+	}
+}
+
 // queueLocked has who is to be told take what waits.
 func (t *tracker) queueLocked() {
 	if t.mu.queued {
