@@ -84,6 +84,14 @@ func TestGridLease(t *testing.T) {
 		want(t, "MULTI", a.tell("MULTI"), "OK")
 		want(t, "in a transaction", a.tell("GRID.LEASE", "1"), "(error)_ERR_Command_not_allowed_inside_a_transaction")
 	})
+	// With other data nodes no look at memory comes before the command, which would have the pushes delivered.
+	withGrid(t, gridOf(1, "a", []NodeID{"a", "b"}, "a", "a", "a", "a"), func(srv *inProcess, _ *fakeRouter) {
+		a, w := srv.tracking(), srv.connect()
+		a.tell("GET", "k")
+		w.session.Feed(protocol.AppendCommand(nil, "SET", "k", "1"))
+		a.session.Feed(protocol.AppendCommand(nil, "GRID.LEASE", "100"))
+		want(t, "a push before the lease, of two nodes", a.heard(), "push:[invalidate,[k]] (integer)_100")
+	})
 	withServer(t, Options{Partitions: 4}, func(srv *inProcess) {
 		a := srv.tracking()
 		a.tell("GET", "k")
