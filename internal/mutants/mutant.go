@@ -54,14 +54,18 @@ func parse(text string) (*mutant, error) {
 		if path == "" {
 			return nil
 		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
+		content, changedBefore := m.files[path]
+		if !changedBefore {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			content = string(b)
 		}
-		if n := strings.Count(string(content), old.String()); n != 1 || old.Len() == 0 {
+		if n := strings.Count(content, old.String()); n != 1 || old.Len() == 0 {
 			return fmt.Errorf("these lines stand in %s %d times, not once:\n%s", path, n, &old)
 		}
-		m.files[path] = strings.Replace(string(content), old.String(), changed.String(), 1)
+		m.files[path] = strings.Replace(content, old.String(), changed.String(), 1)
 		old.Reset()
 		changed.Reset()
 		return nil
