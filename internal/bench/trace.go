@@ -18,7 +18,7 @@ const (
 
 	// Ours is replayed with a limit that is corrected until it holds as many items as Redis, within this share.
 	equalItemsWithin = 0.01
-	equalItemsTries  = 5
+	equalItemsTries  = 8
 )
 
 var replayPolicies = []string{"allkeys-lru", "allkeys-lfu"}
@@ -91,14 +91,22 @@ func replaySeries(prefix string, results [2]replayed) []series {
 	}
 }
 
-// equalItems answers a replay that holds as many items as wanted, and the budget that it took. It starts from one that
-// is known and corrects the budget in proportion, for a server's items are nearly linear in its memory.
+// equalItems answers a replay that holds as many items as wanted, and the budget that it took. It starts from one that is known,
+// corrects the budget in proportion, and from then on along the line through the last two replays: part of the memory holds no items.
 func equalItems(want float64, known replayed, budget int64, replay func(budget int64) (replayed, error)) (replayed, int64, error) {
+	var before replayed
+	var budgetBefore int64
 	for tries := 0; math.Abs(known.items-want) > equalItemsWithin*want; tries++ {
 		if tries == equalItemsTries || known.items == 0 {
 			return known, budget, fmt.Errorf("equal items: %.0f against %.0f after %d replays", known.items, want, tries)
 		}
-		budget = int64(float64(budget) * want / known.items)
+		next := float64(budget) * want / known.items
+		if slope := (known.items - before.items) / float64(budget-budgetBefore); tries > 0 && slope > 0 && !math.IsInf(slope, 0) {
+			next = float64(budget) + (want-known.items)/slope
+			next = min(max(next, float64(budget)/2), 2*float64(budget))
+		}
+		before, budgetBefore = known, budget
+		budget = int64(next)
 		var err error
 		if known, err = replay(budget); err != nil {
 			return known, budget, err

@@ -20,6 +20,13 @@ func TestEqualItems(t *testing.T) {
 		}
 	}
 
+	// Where most of the memory holds no items proportion leads astray, and the line does not.
+	replays = 0
+	items = func(budget int64) float64 { return float64(budget-3_000_000) / 100 }
+	if got, _, err := equalItems(3_000, replayed{items: items(4_000_000)}, 4_000_000, replay); err != nil || replays > 3 {
+		t.Errorf("a large fixed cost: %.0f items after %d replays, %v", got.items, replays, err)
+	}
+
 	replays = 0
 	if _, budget, err := equalItems(1000, replayed{items: 995}, 77, replay); err != nil || budget != 77 || replays != 0 {
 		t.Errorf("already equal: budget %d after %d replays, %v, want 77 after none", budget, replays, err)
