@@ -68,6 +68,24 @@ func (c *conn) wait(ctx context.Context, k *call) error {
 	return k.err
 }
 
+// roundTrip sends lines in one piece and has take read the replies, which are good until it returns. Errors are those of enqueue and wait.
+func (c *conn) roundTrip(ctx context.Context, lines [][]string, take func(replies []protocol.Value)) error {
+	k := c.newCall(len(lines))
+	if err := c.enqueue(ctx, k, lines); err != nil {
+		k.free()
+		return err
+	}
+	err := c.wait(ctx, k)
+	if err == errAbandoned {
+		return err
+	}
+	if err == nil {
+		take(k.replies)
+	}
+	k.free()
+	return err
+}
+
 // end tells who waits for a call, or returns the call where nobody does.
 func (k *call) end(err error) {
 	k.err = err

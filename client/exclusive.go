@@ -122,44 +122,17 @@ func mayBlock(s *spec, args []string) bool {
 
 // exclusively sends a command that may block on a connection of its own. If its context ends, the connection is closed, so that
 // the server stops waiting and takes nothing for a client that is gone.
-func (c *Client) exclusively(ctx context.Context, s *spec, args []string) (protocol.Value, error) {
-	slot := s.slotOf(args)
-	a := attempts{c: c}
-	var failed, to *node
-	for {
-		n := to
-		if n == nil {
-			n = c.choose(slot, failed)
+func (c *Client) exclusively(ctx context.Context, s *spec, args []string) (v protocol.Value, err error) {
+	err = c.try(ctx, trial{s: s, args: args, slot: s.slotOf(args)}, func(n *node, _ bool) (refusal *ServerError, err error) {
+		if v, err = n.pool.send(ctx, args); err == nil && v.IsError() {
+			refusal = serverError(n.addr, v.Str)
 		}
-		v, err := n.pool.roundTrip(ctx, args)
-		to, failed = nil, nil
-		if err == nil {
-			if !v.IsError() {
-				return v, nil
-			}
-			e := serverError(n.addr, v.Str)
-			if !notExecuted(e.Code, e.Text) {
-				return v, c.final(n, args, e)
-			}
-			next, asking := c.redirect(n, e)
-			if next != nil && !asking && a.follow() {
-				to = next
-				continue
-			}
-			err = e
-		} else {
-			failed = n
-			if done := c.settle(ctx, s, n, args, err); done != nil {
-				return v, done
-			}
-		}
-		if err := a.again(ctx, err); err != nil {
-			return v, err
-		}
-	}
+		return refusal, err
+	})
+	return v, err
 }
 
-func (p *pool) roundTrip(ctx context.Context, args []string) (v protocol.Value, err error) {
+func (p *pool) send(ctx context.Context, args []string) (v protocol.Value, err error) {
 	if err := ctx.Err(); err != nil {
 		return v, &ConnError{Node: p.node.addr, Op: "send", Err: err}
 	}
@@ -168,19 +141,9 @@ func (p *pool) roundTrip(ctx context.Context, args []string) (v protocol.Value, 
 		return v, err
 	}
 	defer p.put(conn)
-	k := conn.newCall(1)
-	if err := conn.enqueue(ctx, k, [][]string{args}); err != nil {
-		k.free()
-		return v, err
-	}
-	err = conn.wait(ctx, k)
+	err = conn.roundTrip(ctx, [][]string{args}, func(replies []protocol.Value) { v = replies[0] })
 	if err == errAbandoned {
 		conn.fail(ctx.Err())
-		return v, err
 	}
-	if err == nil {
-		v = k.replies[0]
-	}
-	k.free()
 	return v, err
 }

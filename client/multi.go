@@ -33,41 +33,24 @@ func (p *Pipeline) transact(ctx context.Context) ([]Result, error) {
 
 // transaction tries a transaction until it is executed, or that cannot be known or waited for. Its last reply tells: where a command was
 // refused when it was queued, EXEC has executed nothing, and what that command was told is the reason.
-func (c *Client) transaction(ctx context.Context, slot int, lines [][]string) ([]Result, error) {
-	s := &unlisted // a write, whatever is in it
-	a := attempts{c: c}
-	var to, failed *node
-	for {
-		n := to
-		if n == nil {
-			n = c.choose(slot, failed)
+func (c *Client) transaction(ctx context.Context, slot int, lines [][]string) (results []Result, err error) {
+	t := trial{s: &unlisted, args: []string{"EXEC"}, slot: slot} // a write, whatever is in it
+	failed := c.try(ctx, t, func(n *node, _ bool) (*ServerError, error) {
+		replies, sendErr := c.sendAll(ctx, n, lines)
+		if sendErr != nil {
+			return nil, sendErr
 		}
-		replies, err := c.sendAll(ctx, n, lines)
-		to, failed = nil, nil
-		if err == nil {
-			results, err := readExec(n, replies)
-			var e *ServerError
-			if !errors.As(err, &e) || !notExecuted(e.Code, e.Text) {
-				return results, err
-			}
-			next, asking := c.redirect(n, e)
-			if next != nil && !asking && a.follow() {
-				to = next
-				continue
-			}
-			if err := a.again(ctx, e); err != nil {
-				return nil, err
-			}
-			continue
+		results, err = readExec(n, replies)
+		var e *ServerError
+		if errors.As(err, &e) && notExecuted(e.Code, e.Text) {
+			return e, nil
 		}
-		failed = n
-		if done := c.settle(ctx, s, n, []string{"EXEC"}, err); done != nil {
-			return nil, done
-		}
-		if err := a.again(ctx, err); err != nil {
-			return nil, err
-		}
+		return nil, nil
+	})
+	if failed != nil {
+		return nil, failed
 	}
+	return results, err
 }
 
 // sendAll sends lines in one piece and returns all replies.
@@ -83,21 +66,8 @@ func (c *Client) sendAll(ctx context.Context, n *node, lines [][]string) ([]prot
 }
 
 // all sends lines in one piece on a connection and returns all replies.
-func (c *conn) all(ctx context.Context, lines [][]string) ([]protocol.Value, error) {
-	k := c.newCall(len(lines))
-	if err := c.enqueue(ctx, k, lines); err != nil {
-		k.free()
-		return nil, err
-	}
-	err := c.wait(ctx, k)
-	if err == errAbandoned {
-		return nil, err
-	}
-	var replies []protocol.Value
-	if err == nil {
-		replies = append(replies, k.replies...)
-	}
-	k.free()
+func (c *conn) all(ctx context.Context, lines [][]string) (replies []protocol.Value, err error) {
+	err = c.roundTrip(ctx, lines, func(all []protocol.Value) { replies = append(replies, all...) })
 	return replies, err
 }
 

@@ -65,49 +65,69 @@ type attempts struct {
 	pause     time.Duration
 }
 
-// one sends a command to the node of a slot until it is executed, or that cannot be known or waited for. With slot -1 it goes to the
-// node given, or to any.
-func (c *Client) one(ctx context.Context, s *spec, args []string, slot int, to *node) (protocol.Value, error) {
-	lines := [1][]string{args}
+// trial is a command, or what stands for several, that is tried at one node after the other.
+type trial struct {
+	s    *spec
+	args []string
+	slot int
+	to   *node // the first, in place of the slot's; without a slot no other will do
+	asks bool  // it can be asked for keys that are on their way: ASK is followed
+}
+
+// try has a command attempted until it is executed, or that cannot be known or waited for. An attempt returns the error that the node
+// replied with, or what went wrong on the way.
+func (c *Client) try(ctx context.Context, t trial, attempt func(n *node, asking bool) (refusal *ServerError, err error)) error {
 	a := attempts{c: c}
 	var failed, pinned *node
-	if slot < 0 {
-		pinned = to // no other will do
+	if t.slot < 0 {
+		pinned = t.to
 	}
-	asking := false
-	if !c.used.Load() {
-		c.used.Store(true)
-	}
+	to, asking := t.to, false
 	for {
 		n := to
 		if n == nil {
-			n = c.choose(slot, failed)
+			n = c.choose(t.slot, failed)
 		}
-		v, err := c.send(ctx, n, laneOf(args), lines[:], asking)
+		refusal, err := attempt(n, asking)
 		to, asking, failed = pinned, false, nil
-		if err == nil {
-			if !v.IsError() {
-				return v, nil
+		switch {
+		case err != nil:
+			failed = n
+			if done := c.settle(ctx, t.s, n, t.args, err); done != nil {
+				return done
 			}
-			e := serverError(n.addr, v.Str)
-			if !notExecuted(e.Code, e.Text) {
-				return v, c.final(n, args, e)
-			}
-			if next, ask := c.redirect(n, e); next != nil && a.follow() {
+		case refusal == nil:
+			return nil
+		case !notExecuted(refusal.Code, refusal.Text):
+			return c.final(n, t.args, refusal)
+		default:
+			if next, ask := c.redirect(n, refusal); next != nil && (t.asks || !ask) && a.follow() {
 				to, asking = next, ask
 				continue
 			}
-			err = e
-		} else {
-			failed = n
-			if done := c.settle(ctx, s, n, args, err); done != nil {
-				return v, done
-			}
+			err = refusal
 		}
 		if err := a.again(ctx, err); err != nil {
-			return v, err
+			return err
 		}
 	}
+}
+
+// one sends a command to the node of a slot until it is executed, or that cannot be known or waited for. With slot -1 it goes to the
+// node given, or to any.
+func (c *Client) one(ctx context.Context, s *spec, args []string, slot int, to *node) (v protocol.Value, err error) {
+	if !c.used.Load() {
+		c.used.Store(true)
+	}
+	lines, lane := [1][]string{args}, laneOf(args)
+	t := trial{s: s, args: args, slot: slot, to: to, asks: true}
+	err = c.try(ctx, t, func(n *node, asking bool) (refusal *ServerError, err error) {
+		if v, err = c.send(ctx, n, lane, lines[:], asking); err == nil && v.IsError() {
+			refusal = serverError(n.addr, v.Str)
+		}
+		return refusal, err
+	})
+	return v, err
 }
 
 // choose returns the node of a slot, or any where it has none or no key is concerned. Where nodes forward, another than the one that
@@ -137,22 +157,8 @@ func (c *Client) send(ctx context.Context, n *node, lane int, lines [][]string, 
 	if asking {
 		lines = append([][]string{{"ASKING"}}, lines...)
 	}
-	k := conn.newCall(len(lines))
-	if err := conn.enqueue(ctx, k, lines); err != nil {
-		k.free()
-		return v, err
-	}
-	switch err := conn.wait(ctx, k); {
-	case err == nil:
-		v = k.replies[len(k.replies)-1]
-		k.free()
-		return v, nil
-	case err != errAbandoned:
-		k.free()
-		return v, err
-	default:
-		return v, err
-	}
+	err = conn.roundTrip(ctx, lines, func(replies []protocol.Value) { v = replies[len(replies)-1] })
+	return v, err
 }
 
 // laneOf chooses the connection: large requests have one of their own.

@@ -88,21 +88,11 @@ func askTable(ctx context.Context, c *conn, have *table) (*description, error) {
 }
 
 // ask sends one command line and returns the reply, be it an error.
-func (c *conn) ask(ctx context.Context, line []string) (protocol.Value, error) {
-	k := c.newCall(1)
-	if err := c.enqueue(ctx, k, [][]string{line}); err != nil {
-		k.free()
-		return protocol.Value{}, err
-	}
-	err := c.wait(ctx, k)
+func (c *conn) ask(ctx context.Context, line []string) (v protocol.Value, err error) {
+	err = c.roundTrip(ctx, [][]string{line}, func(replies []protocol.Value) { v = replies[0] })
 	if err == errAbandoned {
-		return protocol.Value{}, &ConnError{Node: c.node.addr, Op: "read", Sent: true, Err: ctx.Err()}
+		err = &ConnError{Node: c.node.addr, Op: "read", Sent: true, Err: ctx.Err()}
 	}
-	var v protocol.Value
-	if err == nil {
-		v = k.replies[0]
-	}
-	k.free()
 	return v, err
 }
 
