@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log"
-	"strings"
 	"time"
 
 	"github.com/neargrid/neargrid/client"
@@ -15,25 +14,6 @@ import (
 // startGrid starts a grid of three nodes for an example; stop ends it.
 func startGrid() (addr string, stop func()) {
 	server, err := testredis.LaunchDev(3)
-	if err != nil {
-		log.Fatal(err)
-	}
-	return server.Addr, server.Stop
-}
-
-// startTracking starts a server that tells who holds copies of keys when they change: a grid where neargrid can, else a redis-server.
-func startTracking() (addr string, stop func()) {
-	addr, stop = startGrid()
-	conn, err := testredis.Dial(addr)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer conn.Close()
-	if v, err := conn.Call("GRID.LEASE", "1"); err != nil || !strings.Contains(v.Text, "unknown command") {
-		return addr, stop
-	}
-	stop()
-	server, err := testredis.LaunchRedis()
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -184,7 +164,7 @@ func ExampleClient_GetOrLoad() {
 }
 
 func ExampleNearCache() {
-	addr, stop := startTracking()
+	addr, stop := startGrid()
 	defer stop()
 	ctx := context.Background()
 	c, err := client.Connect(ctx, []string{addr}, client.Options{

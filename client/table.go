@@ -96,28 +96,18 @@ func (c *conn) ask(ctx context.Context, line []string) (v protocol.Value, err er
 	return v, err
 }
 
-// parseGridTable reads the reply to GRID.TABLE, of a node that was asked at an address; gridDoors is take's. It reads the map
+// parseGridTable reads the reply to GRID.TABLE, of a node that was asked at an address; gridDoors is take's. It is the map
 //
 //	version, partitions, nodes: [id, host, grid-door port, cluster-door port] each, owners: an index into nodes for each partition
-//
-// and the array
-//
-//	version, [id, grid door, cluster door, peer port] for each node, [epoch, primary's id, backups] for each partition
 func parseGridTable(v protocol.Value, asked string, gridDoors bool) (*description, error) {
-	switch {
-	case v.Null, v.Kind == '*' && len(v.Elems) == 1:
-		return nil, errCurrent
-	case v.Kind == '%':
-		return parseGridMap(v, asked, gridDoors)
-	case v.Kind == '*' && len(v.Elems) >= 3:
-		return parseGridArray(v, asked, gridDoors)
-	}
-	return nil, tableError(asked, "GRID.TABLE", v)
-}
-
-func parseGridMap(v protocol.Value, asked string, gridDoors bool) (*description, error) {
-	d := &description{kind: tableGrid}
 	bad := tableError(asked, "GRID.TABLE", v)
+	switch {
+	case v.Null:
+		return nil, errCurrent
+	case v.Kind != '%':
+		return nil, bad
+	}
+	d := &description{kind: tableGrid}
 	var nodes, owners []protocol.Value
 	for i := 0; i+1 < len(v.Elems); i += 2 {
 		value := v.Elems[i+1]
@@ -143,35 +133,6 @@ func parseGridMap(v protocol.Value, asked string, gridDoors bool) (*description,
 			return nil, bad
 		}
 		d.owners = append(d.owners, int(o.Int))
-	}
-	if len(doors) == 1 || noDoors(doors) {
-		return alone(d, doors, asked)
-	}
-	d.take(doors, gridDoors)
-	return d, d.check(bad)
-}
-
-func parseGridArray(v protocol.Value, asked string, gridDoors bool) (*description, error) {
-	d := &description{kind: tableGrid, version: uint64(v.Elems[0].Int)}
-	bad := tableError(asked, "GRID.TABLE", v)
-	index := map[string]int{}
-	var doors []doorPair
-	for i, n := range v.Elems[1].Elems {
-		if len(n.Elems) < 3 {
-			return nil, bad
-		}
-		index[string(n.Elems[0].Str)] = i
-		doors = append(doors, doorPair{string(n.Elems[1].Str), string(n.Elems[2].Str)})
-	}
-	for _, p := range v.Elems[2].Elems {
-		if len(p.Elems) < 2 {
-			return nil, bad
-		}
-		owner, ok := index[string(p.Elems[1].Str)]
-		if !ok {
-			owner = -1
-		}
-		d.owners = append(d.owners, owner)
 	}
 	if len(doors) == 1 || noDoors(doors) {
 		return alone(d, doors, asked)

@@ -12,8 +12,6 @@ func TestTables(t *testing.T) {
 	shards := "*2|" +
 		"%2|" + bulk("slots") + "*2|:0|:8191|" + bulk("nodes") + "*2|" + shardNode("replica", 9) + shardNode("master", 1) +
 		"%2|" + bulk("slots") + "*2|:8192|:16383|" + bulk("nodes") + "*1|" + shardNode("master", 2)
-	array := "*3|:7|*2|*4|" + bulk("x") + bulk("h:1") + bulk("h:1001") + bulk("h:10001") + "*4|" + bulk("y") + bulk("h:2") + bulk("h:1002") + bulk("h:10002") +
-		"*2|*3|:1|" + bulk("x") + "*0|*3|:1|" + bulk("y") + "*0|"
 	for _, c := range []struct {
 		name  string
 		table string
@@ -23,7 +21,6 @@ func TestTables(t *testing.T) {
 		{"grid doors", string(gridTable(3, []string{"h:1", "h:2"}, 0, 1)), "", "h:1 h:2 grid=true perNode=false 2: h:1 h:2"},
 		{"one has no owner", string(gridTable(3, []string{"h:1", "h:2"}, -1, 1)), "", "h:1 h:2 grid=true perNode=false 2: none h:2"},
 		{"a witness", string(gridTable(3, []string{"h:1", ":0"}, 0, 0)), "", "h:1 grid=true perNode=false 2: h:1 h:1"},
-		{"the array", array, "", "h:1001 h:1002 grid=true perNode=true 2: h:1001 h:1002"},
 		{"shards", "", shards, "h:1 h:2 grid=false perNode=true 16384: h:1 h:2"},
 		{"alone", "", "", "h:1 grid=false perNode=false 1: h:1 h:1"},
 		{"three partitions", string(gridTable(3, []string{"h:1", "h:2"}, 0, 0, 0)), "", "cannot be routed by"},
