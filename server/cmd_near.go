@@ -139,12 +139,18 @@ func (c *Call) leaseLeft(t *tracker) time.Duration {
 		parts = r.Topology().led(nil)
 	}
 	now := c.srv.clock()
+	left := servesFor(r, parts, now)
+	if relayed {
+		left = min(left, c.srv.relaysLeft(now))
+	}
+	return left
+}
+
+// servesFor is for how long from now this node serves all of these partitions; without any, without end.
+func servesFor(r Router, parts []int, now time.Duration) time.Duration {
 	left := time.Duration(math.MaxInt64)
 	for _, p := range parts {
 		left = min(left, max(0, r.ServesUntil(p, now)-now))
-	}
-	if relayed {
-		left = min(left, c.srv.relaysLeft(now))
 	}
 	return left
 }

@@ -317,11 +317,7 @@ func (r *guestReader) answerLocked() {
 		r.mu.timer.Stop()
 		r.mu.timer = nil
 	}
-	now := r.srv.clock()
-	left := relayLease
-	for _, p := range r.mu.parts.list() {
-		left = min(left, max(0, r.srv.router.ServesUntil(p, now)-now))
-	}
+	left := min(relayLease, servesFor(r.srv.router, r.mu.parts.list(), r.srv.clock()))
 	answer(Answer{Reply: appendRelay(nil, r.number, left, &due)})
 }
 
