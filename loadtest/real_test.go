@@ -1,14 +1,10 @@
 package loadtest
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"path/filepath"
 	"strconv"
@@ -155,7 +151,7 @@ func freeAddr(t *testing.T) string {
 // TLS: a server that ends it in front of redis-server.
 func TestTLS(t *testing.T) {
 	server := testredis.Start(t)
-	certificate, pool := selfSigned(t)
+	certificate, pool := testredis.SelfSigned(t)
 	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate}})
 	if err != nil {
 		t.Fatal(err)
@@ -185,29 +181,6 @@ func TestTLS(t *testing.T) {
 	if _, err := Run(t.Context(), Options{Target: target, Workload: workload(t, "a", 10), Clients: 1, Depth: 1, Duration: time.Second}); err == nil {
 		t.Error("a certificate that nobody vouches for was taken")
 	}
-}
-
-func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(certificate)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
 
 // BenchmarkGenerate shows what the generator costs: operations a second for each core that it uses, against a redis-server of its

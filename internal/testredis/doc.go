@@ -11,6 +11,7 @@
 //
 //	server.go    starting and stopping servers; parent_*.go so that none outlives its test
 //	conn.go      a connection
+//	tls.go       a certificate for servers behind TLS
 //	value.go     replies with their exact types
 //	notation.go  replies and command lines as transcripts show them
 package testredis
