@@ -106,13 +106,13 @@ func (r *Replica) OnAck(a Ack, now time.Duration) (s Step) {
 		return s
 	case !a.Rejected && p.state == probing && (!p.asking || a.Ticket < p.asked):
 		return s // what was said before the question
-	case a.Rejected, p.state == probing && a.Position.Applied > a.Position.Match: // it shows entries that we did not have
-		if !a.Rejected {
-			r.opt.Marks.hit(AheadOfUs)
+	case a.Rejected, p.state == probing && (a.Position.Applied > a.Position.Match || p.lostStart(a.Position)):
+		if !a.Rejected && !p.lostStart(a.Position) {
+			r.opt.Marks.hit(AheadOfUs) // it shows entries that we did not have
 		}
 		p.settled = p.ticket
 		r.rejected(p, a.Position, &s)
-	case p.walk != a.Position.Walk && p.walk != 0:
+	case p.walk != a.Position.Walk && p.walk != 0: // said before it got the start of the present one
 		r.opt.Marks.hit(AckOfOldWalk)
 		return s
 	default:
@@ -172,9 +172,8 @@ func (r *Replica) rejected(p *progress, pos Position, s *Step) {
 	full := pos.Bound == WalkDone
 	known = known && common >= r.log.base && pos.Applied <= common
 	switch {
-	case p.walk != pos.Walk && p.walk != 0 && !p.counts():
-		// The start of the walk was lost, or is late. Another one begins: an answer to the first sending of a start must not be
-		// taken for one to the second, which shows more.
+	case p.lostStart(pos):
+		// Another walk begins: an answer to the first sending of a start must not be taken for one to the second, which shows more.
 		r.opt.Marks.hit(WalkStartLost)
 		r.beginWalk(p)
 	case known && full:
@@ -194,6 +193,12 @@ func (r *Replica) rejected(p *progress, pos Position, s *Step) {
 		r.opt.Marks.hit(WalkStarts)
 		r.beginWalk(p)
 	}
+}
+
+// lostStart tells whether a copy that says where it is lacks the start of its walk, which was lost or is late. What it has may be of an
+// earlier walk, whose start came late, and may suit what it is asked.
+func (p *progress) lostStart(pos Position) bool {
+	return p.walk != pos.Walk && p.walk != 0 && !p.counts()
 }
 
 // beginWalk has a copy filled from nothing. What it holds counts only once it says so.

@@ -122,6 +122,34 @@ func TestR19LostChunk(t *testing.T) {
 	t.Errorf("not sent again within a minute: %s", a.describe())
 }
 
+// R19: The start of a walk came late, the start of the one that replaced it was lost. What the copy has suits the question where it is,
+// but is of the walk that was given up; a third one begins.
+func TestR19LateStartThenLostStart(t *testing.T) {
+	row := testRow(2, 2, []Member{memA}, memB)
+	a, b := newTestReplica(memA), newTestReplica(memB)
+	now := ms(1)
+	a.follow(row, now)
+	b.follow(row, now)
+	a.proposeN(3, now)
+	a.OnAck(*b.OnAppend(a.pull(t, memB, now)).Answer, now)
+	late := a.Chunk(memB, nil, 100, now)
+	now += a.opt.RetryAfter + ms(1)
+	a.Tick(now)
+	a.OnAck(*b.OnAppend(a.pull(t, memB, now)).Answer, now) // nothing here: the next walk
+	a.Chunk(memB, nil, 100, now)                           // lost
+	a.OnAck(*b.OnChunk(late).Answer, now)
+	for end := now + 2*a.opt.RetryAfter; now < end; now += ms(50) {
+		a.Tick(now)
+		if m, ok := a.Pull(memB, now); ok {
+			a.OnAck(*b.OnAppend(m).Answer, now)
+		}
+		if start, ok := a.WantsChunk(memB); ok && start == 0 {
+			return
+		}
+	}
+	t.Errorf("no walk begins: %s, %s", a.describe(), b.describe())
+}
+
 // R15: A copy that cannot go on is not asked again without a pause, and two whole logs without a common reign meet at 0.
 func TestR15DivergedIsNotAskedAtOnce(t *testing.T) {
 	copies := inSync(t, memA, memB, memC)
