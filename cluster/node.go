@@ -267,7 +267,9 @@ func (n *Node) Self() core.Member { return n.self }
 func (n *Node) Peer() string { return n.transport.Addr().String() }
 
 // Sink is for the options of the store that Start gets.
-func (n *Node) Sink(p *partition.Partition, b partition.Batch) { n.repl.Sink(p, b) }
+func (n *Node) Sink(p *partition.Partition, b partition.Batch) (settled bool) {
+	return n.repl.Sink(p, b)
+}
 
 // Start has a data node hold copies in a store, which has the grid's partitions and seed, Node.Sink, and Track set, and execute
 // commands that others send here. It is called once; a witness never calls it.

@@ -49,8 +49,8 @@ func newReplica(r *Replicator, id int) *replica {
 	return a
 }
 
-// propose appends what was executed. The partition's lock is held.
-func (a *replica) propose(b partition.Batch) {
+// propose appends what was executed. The partition's lock is held. settled: there are no other copies, so it is committed.
+func (a *replica) propose(b partition.Batch) (settled bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.mu.Primary() || b.Seq != a.mu.Last()+1 {
@@ -59,7 +59,7 @@ func (a *replica) propose(b partition.Batch) {
 	if a.r.alone.Load() && a.mu.Alone() {
 		a.mu.Skip(b.TimeMs)
 		a.commit.Store(b.Seq)
-		return
+		return true
 	}
 	s := a.mu.Propose(b.TimeMs, a.payloadLocked(b), a.r.config.Now())
 	for _, m := range s.Ready {
@@ -67,6 +67,7 @@ func (a *replica) propose(b partition.Batch) {
 	}
 	s.Ready = nil
 	a.lightLocked(s)
+	return false
 }
 
 // payloadBytes is the size of the pieces of memory that batches of the log share: the collector has less to look at than with one piece

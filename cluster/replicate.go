@@ -129,8 +129,8 @@ func (r *Replicator) Close() {
 }
 
 // Sink is the store's: what a primary executes goes into its log, under the partition's lock.
-func (r *Replicator) Sink(p *partition.Partition, b partition.Batch) {
-	r.replicas[p.ID].propose(b)
+func (r *Replicator) Sink(p *partition.Partition, b partition.Batch) (settled bool) {
+	return r.replicas[p.ID].propose(b)
 }
 
 // OnTable follows the table. It is called with one delta after the other.

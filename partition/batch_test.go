@@ -16,8 +16,9 @@ func everyEffect(tb testing.TB, f func(encoded []byte)) {
 	limits := NewLimits()
 	limits.HashMaxEntries.Store(4)
 	limits.ZsetMaxEntries.Store(4)
-	s := mustStore(tb, Options{Partitions: 1, Seed: Seed{1, 2}, Limits: limits, Sink: func(_ *Partition, b Batch) {
+	s := mustStore(tb, Options{Partitions: 1, Seed: Seed{1, 2}, Limits: limits, Sink: func(_ *Partition, b Batch) bool {
 		f(AppendBatch(nil, b))
+		return false
 	}})
 	b := func(words ...string) (out [][]byte) {
 		for _, w := range words {

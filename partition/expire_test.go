@@ -8,9 +8,10 @@ import (
 // expiringStore has a key that expired at 1000 and one that stays, and counts batches.
 func expiringStore(t *testing.T) (tx *Tx, p *Partition, batches *[]Batch) {
 	batches = new([]Batch)
-	s := mustStore(t, Options{Partitions: 1, Seed: Seed{1, 2}, Track: true, Sink: func(_ *Partition, b Batch) {
+	s := mustStore(t, Options{Partitions: 1, Seed: Seed{1, 2}, Track: true, Sink: func(_ *Partition, b Batch) bool {
 		b.Effects = bytes.Clone(b.Effects)
 		*batches = append(*batches, b)
+		return false
 	}})
 	tx = NewTx(s)
 	tx.Begin(10, 0)
@@ -202,7 +203,10 @@ func TestLogTimeR17(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var times []int64
-			s := mustStore(t, Options{Partitions: 2, Sink: func(_ *Partition, b Batch) { times = append(times, b.TimeMs) }})
+			s := mustStore(t, Options{Partitions: 2, Sink: func(_ *Partition, b Batch) bool {
+				times = append(times, b.TimeMs)
+				return false
+			}})
 			c.advance(t, s)
 			if got := s.Partition(1).LastTimeMs(); got != logged {
 				t.Fatalf("log time is %d, want %d", got, logged)

@@ -15,10 +15,11 @@ func TestListAgainstSlice(t *testing.T) {
 			limits := NewLimits()
 			limits.ListMaxSize.Store(limit)
 			replica := mustStore(t, Options{Partitions: 1, Limits: limits})
-			store := mustStore(t, Options{Partitions: 1, Limits: limits, Sink: func(_ *Partition, b Batch) {
+			store := mustStore(t, Options{Partitions: 1, Limits: limits, Sink: func(_ *Partition, b Batch) bool {
 				if err := replica.Partition(0).Apply(b); err != nil {
 					t.Fatal(err)
 				}
+				return false
 			}})
 			rnd := rand.New(rand.NewPCG(uint64(limit), 3))
 			tx, key := NewTx(store), []byte("list")

@@ -19,6 +19,7 @@ type Partition struct {
 	passive bool     // a backup's or a learner's copy: nothing expires or is evicted by itself (R17)
 	looked  uint64   // buckets of the keys that the transaction under way has looked at; whoever changes a key has
 	buckets *buckets // nil where nobody asks Tx.Seen
+	settled uint64   // the newest batch that was settled at once; the buckets know nothing of those
 	effects []byte   // of the batch being built
 	changed int      // effects in the batch being built
 	lapsed  int      // of these, deletions of expired keys
@@ -204,18 +205,22 @@ const compactFloorBytes = 1 << 10
 // lets go of what the transaction deleted. now is not before the log time. seen is the batch that a reply has to wait for,
 // 0 = none, or nobody asks.
 func (p *Partition) seal(now int64, group uint64, groupSize int) (seen uint64) {
+	settled := false
 	if p.changed > 0 {
 		p.seq++
 		p.logMs = now
 		p.stats.Effects += int64(p.changed)
 		if p.store.sink != nil {
-			p.store.sink(p, Batch{
+			settled = p.store.sink(p, Batch{
 				Partition: p.ID, Seq: p.seq, TimeMs: now, Group: group, GroupSize: groupSize,
 				Count: p.changed, Effects: p.effects,
 			})
 		}
 	}
-	if p.buckets != nil {
+	switch {
+	case settled:
+		p.settled = p.seq
+	case p.buckets != nil && p.settled < p.seq:
 		seen = p.buckets.seal(p.looked, p.seq, p.changed > 0)
 	}
 	p.tidy(compactFloorBytes + 2*len(p.effects))

@@ -81,6 +81,52 @@ func TestSeenR12(t *testing.T) {
 	}
 }
 
+// A batch that its sink settles at once is waited for by nobody, and still is a change to who has marked its key. What comes after it,
+// not settled, is waited for as ever (R12).
+func TestSeenSettledR12(t *testing.T) {
+	settles := true
+	s := mustStore(t, Options{Partitions: 1, Seed: Seed{1, 2}, Track: true, Sink: func(*Partition, Batch) bool { return settles }})
+	tx, key, other := NewTx(s), []byte("key"), []byte("another")
+	if bucketBit(s.seed.hash(key)) == bucketBit(s.seed.hash(other)) {
+		t.Fatal("both keys are of one bucket")
+	}
+	run := func(want []Seen, do func()) {
+		t.Helper()
+		tx.Begin(1000, 0)
+		do()
+		tx.End()
+		if !slices.Equal(tx.Seen(), want) {
+			t.Errorf("seen %v, want %v", tx.Seen(), want)
+		}
+	}
+	var mark Mark
+	set := func(key []byte) func() {
+		return func() { tx.SetString(key, []byte("v"), StringAuto, 0) }
+	}
+	run(nil, set(key))
+	run(nil, func() { tx.Find(key) })
+	run(nil, func() { mark = tx.Mark(key) })
+	run(nil, set(key))
+	settles = false
+	run([]Seen{{0, 3}}, set(other))
+	run([]Seen{{0, 3}}, func() { tx.Find(other) })
+	run(nil, func() { tx.Find(key) })
+	run(nil, func() {
+		if tx.UnchangedSince(key, mark) {
+			t.Error("a key that a settled batch changed counts as unchanged")
+		}
+	})
+	s.Partition(0).ResetTo(1)
+	run([]Seen{{0, 2}}, set(key))
+	run([]Seen{{0, 2}}, func() { tx.Find(key) })
+	settles = true
+	run(nil, set(other))
+	s.Partition(0).ResetTo(0)
+	settles = false
+	run([]Seen{{0, 1}}, set(key))
+	run([]Seen{{0, 1}}, func() { tx.Find(key) })
+}
+
 // Whatever deletes a key counts as its change: who finds it absent waits for that. A nil that is answered because of expiry
 // waits for the deletion that it logs itself (R12, R17).
 func TestSeenDeletionsR12(t *testing.T) {

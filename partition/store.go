@@ -37,8 +37,8 @@ func NewLimits() *Limits {
 }
 
 // Sink receives every sealed batch, under its partition's lock. The batch's bytes are the partition's: a sink copies
-// what it keeps, and does no I/O.
-type Sink func(p *Partition, b Batch)
+// what it keeps, and does no I/O. settled: the batch is committed already, so that no reply rests on it (Tx.Seen).
+type Sink func(p *Partition, b Batch) (settled bool)
 
 // Options make a Store.
 type Options struct {

@@ -20,10 +20,11 @@ func newPair(t *testing.T, partitions int) *pair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	primary, err := NewStore(Options{Partitions: partitions, Seed: seed, Sink: func(p *Partition, b Batch) {
+	primary, err := NewStore(Options{Partitions: partitions, Seed: seed, Sink: func(p *Partition, b Batch) bool {
 		if err := replica.Partition(p.ID).Apply(b); err != nil {
 			t.Errorf("batch %d of partition %d: %v", b.Seq, p.ID, err)
 		}
+		return false
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -246,7 +246,7 @@ func (p *Partition) LoadChunk(chunk []byte) error {
 			return err
 		}
 	}
-	p.seq, p.logMs = head.seq, max(p.logMs, head.timeMs)
+	p.seq, p.settled, p.logMs = head.seq, 0, max(p.logMs, head.timeMs)
 	p.tidy(compactFloorBytes)
 	return nil
 }
@@ -313,7 +313,7 @@ func (p *Partition) ResetTo(seq uint64) {
 		p.noteWatchedDB(db, db)
 		p.applyFlushDB(db)
 	}
-	p.seq = seq
+	p.seq, p.settled = seq, 0
 	if p.buckets != nil {
 		*p.buckets = buckets{}
 	}

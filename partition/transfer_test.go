@@ -125,11 +125,12 @@ func newWalkRun(t testing.TB, seed uint64) *walkRun {
 	limits := NewLimits()
 	limits.HashMaxEntries.Store(8)
 	limits.ZsetMaxEntries.Store(8)
-	store := mustStore(t, Options{Partitions: 1, Seed: w.seed, Limits: limits, Sink: func(_ *Partition, b Batch) {
+	store := mustStore(t, Options{Partitions: 1, Seed: w.seed, Limits: limits, Sink: func(_ *Partition, b Batch) bool {
 		if b.Seq != uint64(len(w.log))+1 {
 			t.Fatalf("batch %d after %d", b.Seq, len(w.log))
 		}
 		w.log = append(w.log, AppendBatch(nil, b))
+		return false
 	}})
 	w.tx, w.sender = NewTx(store), store.Partition(0)
 	w.tx.rng = w.Rand

@@ -75,7 +75,7 @@ func (tx *Tx) Mark(key []byte) (m Mark) {
 // where another key of the same bucket has changed, it says no.
 func (tx *Tx) UnchangedSince(key []byte, m Mark) bool {
 	p, h := tx.locate(key)
-	return p.buckets != nil && p.buckets[h%bucketCount] <= m.Seq && (m.ExpiresMs == 0 || tx.Now < m.ExpiresMs)
+	return p.buckets != nil && max(p.buckets[h%bucketCount], p.settled) <= m.Seq && (m.ExpiresMs == 0 || tx.Now < m.ExpiresMs)
 }
 
 // Unwatch ends a watch. It takes the partition's lock itself, so it must not be called inside a transaction.

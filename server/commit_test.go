@@ -37,10 +37,11 @@ func alone(partitions int) *Topology {
 	return gridOf(1, "a", []NodeID{"a"}, slices.Repeat([]string{"a"}, partitions)...)
 }
 
-func (g *slowGate) sink(p *partition.Partition, b partition.Batch) {
+func (g *slowGate) sink(p *partition.Partition, b partition.Batch) (settled bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.sealed[p.ID] = b.Seq
+	return false
 }
 
 func (g *slowGate) Committed(rests []Rest) bool {

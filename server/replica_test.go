@@ -104,7 +104,7 @@ func newReplicaRun(t *testing.T, seed uint64) *replicaRun {
 
 // play applies a batch to the replica, by way of its encoding. It runs under the partition's lock, on any goroutine, but
 // one command at a time.
-func (r *replicaRun) play(p *partition.Partition, b partition.Batch) {
+func (r *replicaRun) play(p *partition.Partition, b partition.Batch) (settled bool) {
 	r.encoded = partition.AppendBatch(r.encoded[:0], b)
 	decoded, rest, err := partition.DecodeBatch(r.encoded)
 	switch {
@@ -122,6 +122,7 @@ func (r *replicaRun) play(p *partition.Partition, b partition.Batch) {
 		r.touched = append(r.touched, p.ID)
 	}
 	clear(r.encoded) // nobody keeps a view of it
+	return false
 }
 
 // step does one thing, and compares what it has changed.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -146,11 +147,12 @@ func (srv *Server) Start() error {
 	if srv.router != nil {
 		srv.driver.OnTurnEnd(srv.router.Flush)
 	}
+	runtime.GC() // who sets maxmemory by what an empty server uses must not find a heap that was never measured
+	readGoHeap()
+	srv.startupMemory.Store(srv.usedMemory())
 	if err := srv.driver.Start(); err != nil {
 		return err
 	}
-	readGoHeap()
-	srv.startupMemory.Store(srv.usedMemory())
 	srv.crons.Add(1)
 	go srv.cron()
 	return nil
