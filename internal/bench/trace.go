@@ -19,6 +19,7 @@ const (
 	// Ours is replayed with a limit that is corrected until it holds as many items as Redis, within this share.
 	equalItemsWithin = 0.01
 	equalItemsTries  = 8
+	equalItemsLine   = 0.1 // how far two replays must be apart for a line through them
 )
 
 var replayPolicies = []string{"allkeys-lru", "allkeys-lfu"}
@@ -92,24 +93,24 @@ func replaySeries(prefix string, results [2]replayed) []series {
 }
 
 // equalItems answers a replay that holds as many items as wanted, and the budget that it took. It starts from one that is known,
-// corrects the budget in proportion, and from then on along the line through the last two replays: part of the memory holds no items.
+// corrects the budget in proportion, and from then on along the line through two replays: part of the memory holds no items. Replays of
+// one budget differ by about a hundredth, so no line is drawn through two that are close to each other.
 func equalItems(want float64, known replayed, budget int64, replay func(budget int64) (replayed, error)) (replayed, int64, error) {
-	var before replayed
-	var budgetBefore int64
+	slope := known.items / float64(budget)
 	for tries := 0; math.Abs(known.items-want) > equalItemsWithin*want; tries++ {
 		if tries == equalItemsTries || known.items == 0 {
 			return known, budget, fmt.Errorf("equal items: %.0f against %.0f after %d replays", known.items, want, tries)
 		}
-		next := float64(budget) * want / known.items
-		if slope := (known.items - before.items) / float64(budget-budgetBefore); tries > 0 && slope > 0 && !math.IsInf(slope, 0) {
-			next = float64(budget) + (want-known.items)/slope
-			next = min(max(next, float64(budget)/2), 2*float64(budget))
-		}
-		before, budgetBefore = known, budget
+		next := float64(budget) + (want-known.items)/slope
+		next = min(max(next, float64(budget)/2), 2*float64(budget))
+		before, step := known, next-float64(budget)
 		budget = int64(next)
 		var err error
 		if known, err = replay(budget); err != nil {
 			return known, budget, err
+		}
+		if line := (known.items - before.items) / step; line > 0 && math.Abs(known.items-before.items) > equalItemsLine*want {
+			slope = line
 		}
 	}
 	return known, budget, nil

@@ -27,6 +27,15 @@ func TestEqualItems(t *testing.T) {
 		t.Errorf("a large fixed cost: %.0f items after %d replays, %v", got.items, replays, err)
 	}
 
+	// Replays of one budget differ.
+	replays = 0
+	items = func(budget int64) float64 {
+		return float64(budget-500_000) / 100 * []float64{1.014, 0.985, 1.012, 0.988, 1}[replays%5]
+	}
+	if got, _, err := equalItems(33_000, replayed{items: 40_000}, 4_000_000, replay); err != nil {
+		t.Errorf("noisy replays: %.0f items after %d, %v", got.items, replays, err)
+	}
+
 	replays = 0
 	if _, budget, err := equalItems(1000, replayed{items: 995}, 77, replay); err != nil || budget != 77 || replays != 0 {
 		t.Errorf("already equal: budget %d after %d replays, %v, want 77 after none", budget, replays, err)
