@@ -44,7 +44,7 @@
 //	record.go      the bytes of a record
 //	arena.go       chunks of records, and their compaction
 //	slab.go        memory of index segments
-//	space.go       mappings, pages, regions; memory_unix.go, remap_*.go the system calls
+//	space.go       mappings, pages, regions; ahead.go pages made resident beforehand; memory_unix.go, remap_*.go the system calls
 //
 //	packed.go      small collections; packed_hash.go (sets too), packed_intset.go, packed_list.go, packed_zset.go
 //	collection.go  packed values in records; what large collections share

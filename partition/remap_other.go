@@ -13,3 +13,5 @@ func remapMemory(mem []byte, n int) ([]byte, error) {
 }
 
 func adviseHugePages([]byte) {}
+
+func populateMemory([]byte) {}

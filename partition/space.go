@@ -31,12 +31,14 @@ type Space struct {
 	dead atomic.Int64         // bytes of used that are dead records
 
 	slabs slabs
+	ahead chan uint64 // see ahead.go
 
 	mu struct {
 		sync.Mutex
 		pages []pageMap // one for each mapping, in order
 		first int       // no mapping below has a free page
 		dirty int64     // free pages that were used before, and so are still resident
+		grown growth
 	}
 }
 
@@ -69,7 +71,7 @@ type pageMap struct {
 
 // NewSpace returns an empty space; mappings are made when first needed.
 func NewSpace() *Space {
-	s := &Space{}
+	s := &Space{ahead: make(chan uint64, 1)}
 	s.Alloc(1) // address 0 is nobody's, so that a slot of 0 can mean empty
 	s.used.Store(0)
 	return s
@@ -133,11 +135,14 @@ func (s *Space) Alloc(n int) uint64 {
 		}
 		if at := m.find(pages); at >= 0 {
 			s.mu.dirty -= int64(m.take(at, pages))
-			return uint64(i)<<mappingBits | uint64(at)<<pageBits
+			off := uint64(i)<<mappingBits | uint64(at)<<pageBits
+			s.growLocked(off, pages)
+			return off
 		}
 	}
 	off := s.mapLocked(1, pageMap{free: mappingPages, longest: mappingPages})
 	s.mu.pages[off>>mappingBits].take(0, pages)
+	s.growLocked(off, pages)
 	return off
 }
 
@@ -284,6 +289,7 @@ func (s *Space) Purge() {
 	if s.mu.dirty<<pageBits >= max(s.used.Load()/16, 4<<20) {
 		s.purgeLocked(purgeRunPages)
 	}
+	s.dropAheadLocked()
 }
 
 // PurgeAll returns every resident free page.

@@ -87,6 +87,7 @@ func NewStore(o Options) (*Store, error) {
 		s.parts = append(s.parts, p)
 	}
 	go s.reap()
+	go s.Space.keepAhead(s.stop)
 	return s, nil
 }
 
