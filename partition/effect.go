@@ -179,7 +179,7 @@ func (p *Partition) applyEffect(r *effectReader, bound Bound) error {
 		apply = func() bool { _, ok := p.applyHDel(db, h, key, fields); return ok }
 	case opListSplice:
 		index, drop, items := r.uint(), r.uint(), r.many(1)
-		apply = func() bool { return p.applyListSplice(db, h, key, int(index), int(drop), items) }
+		apply = func() bool { return p.applyListSplice(db, h, key, p.find(db, h, key), int(index), int(drop), items) }
 	case opZAdd:
 		large, pairs := r.byte(), r.scored()
 		apply = func() bool { return p.applyZAdd(db, h, key, large == 1, pairs) }

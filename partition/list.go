@@ -106,17 +106,17 @@ func (tx *Tx) ListSplice(key []byte, index, drop int, items ...[]byte) {
 		return
 	}
 	p, h := tx.locate(key)
-	tx.live(p, h, key)
+	at, _, _ := tx.liveAt(p, h, key)
 	p.emit(opListSplice, tx.DB, key)
 	p.effects = binary.AppendUvarint(p.effects, uint64(index))
 	p.effects = binary.AppendUvarint(p.effects, uint64(drop))
 	p.effects = appendMany(p.effects, 1, items)
-	p.applyListSplice(tx.DB, h, key, index, drop, items)
+	p.applyListSplice(tx.DB, h, key, at, index, drop, items)
 }
 
-func (p *Partition) applyListSplice(db int, h uint64, key []byte, index, drop int, items [][]byte) bool {
+// applyListSplice changes the list of a key that is at an entry, or nowhere.
+func (p *Partition) applyListSplice(db int, h uint64, key []byte, at entry, index, drop int, items [][]byte) bool {
 	var l List
-	at := p.find(db, h, key)
 	if at.off != 0 {
 		var err error
 		if l, err = (Value{rec: p.dict(db).record(at.off), p: p}).List(); err != nil {

@@ -253,17 +253,26 @@ func (tx *Tx) Peek(key []byte) (Value, bool) {
 
 // live finds a key that has not expired; one that has is deleted, where the partition is active.
 func (tx *Tx) live(p *Partition, h uint64, key []byte) (v Value, ok bool) {
-	at := p.find(tx.DB, h, key)
+	_, v, ok = tx.liveAt(p, h, key)
+	return v, ok
+}
+
+// liveAt is live that tells where the key's record is as well, until the next change; one that has expired and stays, too.
+func (tx *Tx) liveAt(p *Partition, h uint64, key []byte) (at entry, v Value, ok bool) {
+	at = p.find(tx.DB, h, key)
 	if at.off == 0 {
-		return v, false
+		return at, v, false
 	}
 	r := p.dbs[tx.DB].record(at.off)
 	if e := r.expireAt(); e != 0 && e <= tx.Now {
 		tx.overdue = tx.overdue || p.passive
 		p.expire(tx.DB, at, key)
-		return v, false
+		if !p.passive {
+			at = entry{}
+		}
+		return at, v, false
 	}
-	return Value{rec: r, p: p}, true
+	return at, Value{rec: r, p: p}, true
 }
 
 // emit begins an effect on a key: its code, database and key; the caller appends its arguments.
