@@ -105,9 +105,10 @@ func TestCommands(t *testing.T) {
 
 // A key's slot is that which the grid gives it.
 func TestSlot(t *testing.T) {
-	for _, key := range []string{"", "a", "load:000000000007", "{tag}x", "x{tag}y", "{}x", "{x", "}{x}", "123456789"} {
-		if got, want := slotOf([]byte(key)), partition.Slot([]byte(key)); got != want {
-			t.Errorf("slot of %q: %d, want %d", key, got, want)
+	for _, prefix := range []string{"", "a", "load:", "{tag}", "x{tag}y", "{}x", "{x", "}{x}", strings.Repeat("long", keyBufferBytes)} {
+		target := &RESP{Prefix: prefix}
+		if got, want := target.slot(7), partition.Slot(target.appendName(nil, 7)); got != want {
+			t.Errorf("slot of record 7 with prefix %q: %d, want %d", prefix, got, want)
 		}
 	}
 }
