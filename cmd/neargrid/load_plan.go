@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -284,37 +283,4 @@ func tlsConfig(in inputs) (*tls.Config, error) {
 // describe adds to a report what only the targets know.
 func (p *loadPlan) describe(o *loadtest.OptionsReport) {
 	o.ReadThrough, o.Source, o.TTL = p.sample.ReadThrough, p.sample.Source.Seconds(), p.sample.TTL.Seconds()
-}
-
-// commandLine is a command that gives each flag the value it has, wherever that came from.
-func (in inputs) commandLine(name string, flags []flagSpec) string {
-	line := "neargrid " + name
-	for _, f := range flags {
-		if value := in.text(f.name); in.given(f.name) && f.name != configFlag.name {
-			if strings.ContainsAny(value, " \t\"'$\\*?") || value == "" {
-				value = strconv.Quote(value)
-			}
-			if f.placeholder == "" {
-				line += " --" + f.name + "=" + value
-			} else {
-				line += " --" + f.name + " " + value
-			}
-		}
-	}
-	return line
-}
-
-// given tells whether a flag has a value that is not its default.
-func (in inputs) given(flag string) bool { return in.flags[flag].from != "" }
-
-// duration is a flag's value within bounds, both included.
-func (in inputs) duration(flag string, low, high time.Duration) (time.Duration, error) {
-	d, err := time.ParseDuration(in.text(flag))
-	if err == nil && (d < low || d > high) {
-		err = errors.New("out of range")
-	}
-	if err != nil {
-		return 0, in.wrong(flag, fmt.Sprintf("write a time such as 500ms, 10s or 5m, from %s to %s", low, high))
-	}
-	return d, nil
 }
