@@ -33,7 +33,7 @@
 //	op.go        operations and how they end
 //	keys.go      which records; zipf.go how often; trace.go recorded sequences; sizes.go how large values are
 //	run.go       Run: Target, Client, Events, and the drivers of a closed loop
-//	pace.go      the pacers of an open loop; sleep_linux.go and sleep_other.go how they wait
+//	pace.go      the pacers of an open loop
 //	record.go    results as they come; measured.go what a run gave
 //	generator.go what a run knows of itself; cpu_unix.go and cpu_other.go its use of the processors
 //	resp.go      the target that speaks the Redis protocol; target.go how it is named
