@@ -38,6 +38,7 @@
 //	generator.go what a run knows of itself; cpu_unix.go and cpu_other.go its use of the processors
 //	resp.go      the target that speaks the Redis protocol; target.go how it is named
 //	lane.go      one connection; command.go and value.go what is sent; reply.go what comes
+//	near.go      the target through package client, with a near cache
 //	cluster.go   who owns which slot
 //	compare.go   several targets in turn
 //	report.go    the report, as JSON; text.go for a terminal; html.go, report.html and chart.go as a page

@@ -115,12 +115,12 @@ func TestSlot(t *testing.T) {
 
 func TestParseTarget(t *testing.T) {
 	for text, want := range map[string]string{
-		"127.0.0.1:6379":         "127.0.0.1:6379 {false false}",
-		"[::1]:6379":             "[::1]:6379 {false false}",
-		"cluster:127.0.0.1:7379": "127.0.0.1:7379 {true false}",
-		"tls:host:6379":          "host:6379 {false true}",
-		"/run/x.sock":            "/run/x.sock {false false}",
-		"unix:/run/x.sock":       "/run/x.sock {false false}",
+		"127.0.0.1:6379":         "127.0.0.1:6379 {false false false}",
+		"[::1]:6379":             "[::1]:6379 {false false false}",
+		"cluster:127.0.0.1:7379": "127.0.0.1:7379 {true false false}",
+		"tls:host:6379":          "host:6379 {false true false}",
+		"/run/x.sock":            "/run/x.sock {false false false}",
+		"unix:/run/x.sock":       "/run/x.sock {false false false}",
 		"unix:x.sock":            "the path of a Unix socket begins with /",
 		"host":                   TargetForms,
 		"":                       TargetForms,
@@ -128,6 +128,12 @@ func TestParseTarget(t *testing.T) {
 		"host:65536":             "the port is a number from 1 to 65535",
 		"host:redis":             "the port is a number from 1 to 65535",
 		"cluster:host":           TargetForms,
+		"near:host:1":            "host:1 {false false true}",
+		"near:tls:host:1":        "host:1 {false true true}",
+		"near:/run/x.sock":       "/run/x.sock {false false true}",
+		"near:cluster:host:1":    "behind near: write an address, of any node and any of its doors",
+		"near:near:host:1":       "behind near: write an address, of any node and any of its doors",
+		"near:host":              TargetForms,
 	} {
 		addr, form, err := ParseTarget(text)
 		got := fmt.Sprint(addr, " ", form)

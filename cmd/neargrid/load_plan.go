@@ -10,7 +10,10 @@ import (
 	"strings"
 	"time"
 
+	gridclient "github.com/neargrid/neargrid/client"
 	"github.com/neargrid/neargrid/loadtest"
+	"github.com/neargrid/neargrid/nearcache"
+	"github.com/neargrid/neargrid/server"
 )
 
 const (
@@ -32,6 +35,7 @@ type loadPlan struct {
 	json    string // where the report goes; empty: nowhere
 	html    string
 	sample  *loadtest.RESP // what all targets have in common
+	near    gridclient.NearCache
 }
 
 // planLoad turns flags into a plan.
@@ -195,11 +199,14 @@ func (p *loadPlan) planTargets(in inputs) error {
 		return err
 	}
 	p.sample = common
+	if err := p.planNear(in); err != nil {
+		return err
+	}
 	addrs := strings.Split(in.text("addr"), ",")
 	if len(addrs) > loadTargetsMax {
 		return in.wrong("addr", fmt.Sprintf("at most %d targets are compared", loadTargetsMax))
 	}
-	encrypted := false
+	encrypted, near := false, false
 	for _, text := range addrs {
 		addr, form, err := loadtest.ParseTarget(text)
 		if err != nil {
@@ -216,7 +223,16 @@ func (p *loadPlan) planTargets(in inputs) error {
 				return err
 			}
 		}
+		if near = near || form.Near; form.Near {
+			p.targets = append(p.targets, &loadtest.Near{RESP: target, Cache: p.near})
+			continue
+		}
 		p.targets = append(p.targets, target)
+	}
+	for _, flag := range []string{"near-prefixes", "near-memory", "near-staleness"} {
+		if in.given(flag) && !near {
+			return in.wrong(flag, "is for targets that begin with near:")
+		}
 	}
 	if in.given("tls-ca") && !encrypted {
 		return in.wrong("tls-ca", "is for targets that begin with tls:")
@@ -227,6 +243,22 @@ func (p *loadPlan) planTargets(in inputs) error {
 	}
 	if in.given("rounds") {
 		p.rounds, err = in.number("rounds", 1, loadtest.RoundsMax)
+	}
+	return err
+}
+
+// planNear is what near: targets keep.
+func (p *loadPlan) planNear(in inputs) (err error) {
+	if in.given("near-prefixes") {
+		p.near.Prefixes = strings.Split(in.text("near-prefixes"), ",")
+	}
+	if in.given("near-memory") {
+		if p.near.MemoryMax, err = server.ParseMemory(in.text("near-memory")); err != nil || p.near.MemoryMax < nearcache.MemoryBytesMin {
+			return in.wrong("near-memory", fmt.Sprintf("write a size such as 64mb, at least %d bytes", nearcache.MemoryBytesMin))
+		}
+	}
+	if in.given("near-staleness") {
+		p.near.Staleness, err = in.duration("near-staleness", gridclient.StalenessMin, gridclient.StalenessMax)
 	}
 	return err
 }
@@ -283,4 +315,5 @@ func tlsConfig(in inputs) (*tls.Config, error) {
 // describe adds to a report what only the targets know.
 func (p *loadPlan) describe(o *loadtest.OptionsReport) {
 	o.ReadThrough, o.Source, o.TTL = p.sample.ReadThrough, p.sample.Source.Seconds(), p.sample.TTL.Seconds()
+	o.NearPrefixes, o.NearMemory, o.Staleness = p.near.Prefixes, p.near.MemoryMax, p.near.Staleness.Seconds()
 }
