@@ -10,15 +10,22 @@ import (
 	"github.com/neargrid/neargrid/client"
 )
 
-// loop is one client under load: it reads any key, and writes those of its own.
+// loop is one client under load: it reads a few keys most of the time, else any, and writes those that are its own to write.
 func (b *busy) loop(ctx context.Context, number int) {
 	random := rand.New(rand.NewPCG(uint64(number), 2))
 	seen := make([]int, crowdRecords)
+	var often [busyOwn]int
+	for i := range often {
+		often[i] = random.IntN(crowdRecords)
+	}
 	for next := time.Duration(random.Int64N(int64(busyPause))); wait(ctx, next) == nil; next = busyPause {
 		key := random.IntN(crowdRecords)
 		if random.Float64() < busyWrites {
 			b.write(number, key-key%len(b.crowd.clients)+number)
 			continue
+		}
+		if random.Float64() < busyShare {
+			key = often[random.IntN(len(often))]
 		}
 		b.read(number, key, seen)
 	}

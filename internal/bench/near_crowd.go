@@ -16,6 +16,7 @@ import (
 
 	"github.com/neargrid/neargrid/client"
 	"github.com/neargrid/neargrid/loadtest"
+	"github.com/neargrid/neargrid/nearcache"
 )
 
 // nearCrowd measures 200 near-cached clients on 50 nodes: what their leases cost where they are mostly idle, and what they see when one of
@@ -30,17 +31,19 @@ const (
 	crowdLease   = time.Second // L
 	crowdConnect = 16          // clients that connect at a time
 
-	idlePause  = time.Second            // of a client that is mostly idle, between two reads
-	idleRounds = 3                      // at most; each with clients that read, and that do not
-	busyPause  = 200 * time.Millisecond // of a client under load, between two commands
+	idlePause  = time.Second           // of a client that is mostly idle, between two reads of one key
+	idleRounds = 3                     // at most
+	busyPause  = 50 * time.Millisecond // of a client under load, between two commands
+	busyOwn    = 10                    // keys of which a client reads busyShare of the time, else any
+	busyShare  = 0.9
 	busyTime   = time.Minute
 	busyWrites = 0.02 // the share of commands that write
 	callMax    = 15 * time.Second
 )
 
 const (
-	leaseCores  metric = "cores in use by clients and nodes, above idle"
-	nodeCores   metric = "of them, nodes"
+	leaseCores  metric = "cores in use by clients, and by nodes above silence"
+	nodeCores   metric = "cores in use by nodes, against silent clients"
 	leasesGiven metric = "leases granted a second"
 	busyReads   metric = "reads under load"
 	busyHits    metric = "of them, near"
@@ -156,69 +159,89 @@ func (c *clientCrowd) each(ctx context.Context, length time.Duration, loop func(
 	loops.Wait()
 }
 
-// leases compares what nodes and clients use when each client reads a held key a second with what nodes used before there were clients.
-func (c *clientCrowd) leases(ctx context.Context, l *lab, idle float64) (outcome, error) {
+// leases compares what nodes use while each client reads a held key a second with what they use while the same clients are silent, in turn:
+// what nodes use by themselves changes slowly. What the clients use counts in full.
+func (c *clientCrowd) leases(ctx context.Context, l *lab, before float64) (outcome, error) {
 	above := series{metric: leaseCores, unit: cores}
 	node := series{metric: nodeCores, unit: cores}
 	given := series{metric: leasesGiven, unit: perSecond}
-	for range min(idleRounds, l.rounds) {
-		leasesBefore, err := c.leasesGranted()
-		if err != nil {
-			return outcome{}, err
-		}
-		before, own, from := time.Duration(0), selfCPU(), time.Now()
-		if before, err = c.grid.cpu(); err != nil {
-			return outcome{}, err
-		}
-		failed := make(chan error, 1)
-		c.each(ctx, l.scale.settle, func(ctx context.Context, number int) {
-			if err := c.idle(ctx, number); err != nil {
-				select {
-				case failed <- err:
-				default:
-				}
+	reads := c.reads()
+	for round := range min(idleRounds, l.rounds) {
+		var nodes [2]float64
+		var clients float64
+		for _, s := range turn(round) {
+			w, err := c.window(ctx, l.scale.settle, s == ours)
+			if err != nil {
+				return outcome{}, err
 			}
-		})
-		after, err := c.grid.cpu()
-		if err != nil {
-			return outcome{}, err
+			nodes[s] = w.nodes
+			node.samples[s] = append(node.samples[s], w.nodes)
+			given.samples[s] = append(given.samples[s], w.leases)
+			if s == ours {
+				clients = w.clients
+			}
 		}
-		took, clients := time.Since(from), selfCPU()-own
-		leasesAfter, err := c.leasesGranted()
-		if err != nil {
-			return outcome{}, err
-		}
-		select {
-		case err := <-failed:
-			return outcome{}, fmt.Errorf("a client that is mostly idle: %w", err)
-		default:
-		}
-		nodes := float64(after-before)/float64(took) - idle
-		node.samples[ours] = append(node.samples[ours], nodes)
-		above.samples[ours] = append(above.samples[ours], nodes+float64(clients)/float64(took))
-		given.samples[ours] = append(given.samples[ours], float64(leasesAfter-leasesBefore)/took.Seconds())
+		above.samples[ours] = append(above.samples[ours], clients+nodes[ours]-nodes[peer])
 	}
-	note := fmt.Sprintf("50 nodes, 200 clients, leases: %d clients on %d nodes, each holding %d keys and reading one of them each %s; the nodes used %.3f "+
-		"cores before there were clients, which is taken off. What is left has the clients' look at the table each second in it.",
-		len(c.clients), c.nodes, crowdRecords, idlePause, idle)
+	now := c.reads()
+	hits := 100 * float64(now.Hits-reads.Hits) / float64(now.Hits-reads.Hits+now.MissesAbsent-reads.MissesAbsent)
+	note := fmt.Sprintf("50 nodes, 200 clients, leases: %d clients on %d nodes, each connected to all, holding %d keys and reading one of them each %s, %.1f %% "+
+		"near; beside it the same clients, silent. Before there were clients the nodes used %.3f cores.", len(c.clients), c.nodes, crowdRecords, idlePause, hits, before)
 	return outcome{series: []series{above, node, given}, notes: []string{note}}, nil
 }
 
-// idle is a client that is mostly idle.
+// window is what was used in some time.
+type window struct{ nodes, clients, leases float64 }
+
+// window measures some time in which the clients are mostly idle, or silent.
+func (c *clientCrowd) window(ctx context.Context, length time.Duration, reading bool) (w window, err error) {
+	leases, err := c.leasesGranted()
+	if err != nil {
+		return w, err
+	}
+	nodes, err := c.grid.cpu()
+	if err != nil {
+		return w, err
+	}
+	clients, from := selfCPU(), time.Now()
+	failed := make(chan error, len(c.clients))
+	c.each(ctx, length, func(ctx context.Context, number int) {
+		if !reading {
+			<-ctx.Done()
+		} else if err := c.idle(ctx, number); err != nil {
+			failed <- fmt.Errorf("a client that is mostly idle: %w", err)
+		}
+	})
+	close(failed)
+	took := float64(time.Since(from))
+	w.clients = float64(selfCPU()-clients) / took
+	nodesAfter, err := c.grid.cpu()
+	if err != nil {
+		return w, err
+	}
+	leasesAfter, err := c.leasesGranted()
+	if err != nil {
+		return w, err
+	}
+	w.nodes, w.leases = float64(nodesAfter-nodes)/took, float64(leasesAfter-leases)/took*float64(time.Second)
+	return w, <-failed
+}
+
+// idle is a client that is mostly idle: it reads the same key now and then.
 func (c *clientCrowd) idle(ctx context.Context, number int) error {
 	random := rand.New(rand.NewPCG(uint64(number), 1))
 	for next := time.Duration(random.Int64N(int64(idlePause))); wait(ctx, next) == nil; next = idlePause {
-		if _, err := c.clients[number].Get(context.Background(), keyName(random.IntN(crowdRecords))); err != nil {
+		if _, err := c.clients[number].Get(context.Background(), keyName(number%crowdRecords)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// leasesGranted sums over all nodes how often GRID.LEASE was executed.
+// leasesGranted sums over all processes how often GRID.LEASE was executed: nodes of one process count together.
 func (c *clientCrowd) leasesGranted() (sum int64, err error) {
-	for _, addr := range c.doors() {
-		text, err := (&server{name: "neargrid", addr: addr}).ask("INFO", "commandstats")
+	for _, p := range c.grid.processes() {
+		text, err := p.ask("INFO", "commandstats")
 		if err != nil {
 			return 0, err
 		}
@@ -234,17 +257,6 @@ func (c *clientCrowd) leasesGranted() (sum int64, err error) {
 		sum += n
 	}
 	return sum, nil
-}
-
-// doors are the addresses of all nodes.
-func (c *clientCrowd) doors() (addrs []string) {
-	for i := range c.nodes - 1 {
-		addrs = append(addrs, "127.0.0.1:"+strconv.Itoa(c.grid.port+i))
-	}
-	for _, other := range c.grid.others {
-		addrs = append(addrs, other.addr)
-	}
-	return addrs
 }
 
 // selfCPU is the processor time that this process has used.
@@ -296,7 +308,7 @@ func (c *clientCrowd) underLoad(ctx context.Context, l *lab, victim *server) (ou
 	if l.scale.divisor > 1 {
 		length = 4 * l.scale.openLoopRun
 	}
-	hits := c.hits()
+	hits := c.reads().Hits
 	killed := make(chan struct{})
 	go func() {
 		defer close(killed)
@@ -329,15 +341,17 @@ func (c *clientCrowd) underLoad(ctx context.Context, l *lab, victim *server) (ou
 		return outcome{}, errors.New("nothing was read under load")
 	}
 	return outcome{notes: []string{note}, series: []series{
-		one(busyReads, counted, float64(b.reads.Load())), one(busyHits, percent, 100*float64(c.hits()-hits)/float64(b.reads.Load())),
+		one(busyReads, counted, float64(b.reads.Load())), one(busyHits, percent, 100*float64(c.reads().Hits-hits)/float64(b.reads.Load())),
 		one(rightErrors, counted, float64(expected)), one(wrongErrors, counted, float64(wrong)),
 		one(staleReads, counted, float64(b.stale.Load())), one(backReads, counted, float64(b.back.Load()))}}, nil
 }
 
-func (c *clientCrowd) hits() (sum int64) {
+// reads are the look-ups in near caches so far.
+func (c *clientCrowd) reads() (sum nearcache.Stats) {
 	for _, near := range c.clients {
 		stats, _ := near.NearStats()
-		sum += stats.Hits
+		sum.Hits += stats.Hits
+		sum.MissesAbsent += stats.Misses()
 	}
 	return sum
 }
