@@ -148,7 +148,16 @@ func zipfNames(w loadtest.Workload) ([]string, error) {
 	return names, nil
 }
 
-// near connects a client with a near cache of so many bytes; at 0 with none. It goes through the relay unless straight.
+// allNames are the names of all keys, by key.
+func allNames(records int) []string {
+	names := make([]string, records)
+	for i := range names {
+		names[i] = keyName(i)
+	}
+	return names
+}
+
+// client connects a client with a near cache of so many bytes; at 0 with none. It goes through the relay unless straight.
 func (g *nearRig) client(ctx context.Context, memory int64, straight bool) (*client.Client, error) {
 	var o client.Options
 	if memory > 0 {

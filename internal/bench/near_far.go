@@ -85,10 +85,7 @@ func (aggregation) run(ctx context.Context, l *lab) (outcome, error) {
 	}
 	defer far.Close()
 
-	names := make([]string, g.records)
-	for i := range names {
-		names[i] = keyName(i)
-	}
+	names := allNames(g.records)
 	some := names[:max(1, len(names)/oneByOneShare)]
 	one := series{metric: againstOne, unit: perSecond}
 	many := series{metric: againstMany, unit: perSecond}

@@ -23,7 +23,9 @@ var (
 
 const (
 	matrixPasses  = 2 // at most; each cell is measured once a pass
-	matrixWarm    = 1 << 20
+	matrixWarm    = 1 << 20 // draws
+	matrixDraws   = 1 << 23 // more than a run needs: what is read again and again is held whatever the room
+	matrixHits    = 1 << 17 // draws of which those that are held are read, to measure hits alone
 	matrixWriters = 16 // goroutines of the client that writes
 	matrixQueue   = 64 // writes that wait for them; then the reader waits
 
@@ -49,6 +51,10 @@ type matrix struct {
 	writer *client.Client
 	length time.Duration // of one cell
 
+	keys  []uint64 // drawn by Zipf, in order
+	names []string // by key
+	drawn int      // of keys; goes round
+
 	added map[time.Duration]time.Duration // by trip: as measured
 	far   map[time.Duration][]float64     // reads a second without a near cache
 	hit   map[float64][]float64           // by share held: hits a second
@@ -67,7 +73,15 @@ func (zipfMatrix) run(ctx context.Context, l *lab) (outcome, error) {
 		return outcome{}, err
 	}
 	defer writer.Close()
-	m := &matrix{lab: l, rig: g, writer: writer, length: l.scale.runMin / 5, added: map[time.Duration]time.Duration{},
+	w, err := g.workload()
+	if err != nil {
+		return outcome{}, err
+	}
+	keys, err := w.Keys(max(nearDraws, matrixDraws/l.scale.divisor))
+	if err != nil {
+		return outcome{}, err
+	}
+	m := &matrix{lab: l, rig: g, writer: writer, length: l.scale.runMin / 5, keys: keys, names: allNames(g.records), added: map[time.Duration]time.Duration{},
 		far: map[time.Duration][]float64{}, hit: map[float64][]float64{}, items: map[float64]int64{}, runs: map[cell][]cellRun{}}
 	for _, held := range matrixHeld {
 		for _, straight := range []bool{true, false} {
@@ -102,20 +116,20 @@ func (m *matrix) measure(ctx context.Context, held float64, straight bool) error
 	if !straight {
 		trips = matrixTrips[1:]
 	}
-	for pass := range min(matrixPasses, m.lab.rounds) {
+	for range min(matrixPasses, m.lab.rounds) {
 		for _, trip := range trips {
 			if !straight {
 				if m.added[trip], err = m.rig.relay.Calibrate(trip, nearPings); err != nil {
 					return err
 				}
 			}
-			rate, err := readsPerSecond(m.rig.names, pass*7919, m.length, getter(ctx, far))
+			rate, err := m.reads(getter(ctx, far))
 			if err != nil {
 				return err
 			}
 			m.far[trip] = append(m.far[trip], rate)
 			for _, writes := range matrixWrites {
-				if err := m.cell(ctx, near, cell{trip, held, writes}, pass); err != nil {
+				if err := m.cell(ctx, near, cell{trip, held, writes}); err != nil {
 					return err
 				}
 			}
@@ -126,15 +140,29 @@ func (m *matrix) measure(ctx context.Context, held float64, straight bool) error
 	return err
 }
 
+// next is the next draw's name.
+func (m *matrix) next() string {
+	m.drawn++
+	return m.names[m.keys[m.drawn%len(m.keys)]]
+}
+
+// reads are reads a second of what is drawn next.
+func (m *matrix) reads(get func(string) error) (float64, error) {
+	return readsPerSecond([]string{""}, 0, m.length, func(string) error { return get(m.next()) })
+}
+
 // warm reads until what is held does not depend on how it began.
 func (m *matrix) warm(ctx context.Context, near *client.Client) error {
-	draws := max(1, matrixWarm/m.lab.scale.divisor)
+	names := make([]string, max(1, matrixWarm/m.lab.scale.divisor))
+	for i := range names {
+		names[i] = m.next()
+	}
 	var readers sync.WaitGroup
 	errs := make(chan error, nearFillers)
 	for part := range nearFillers {
 		readers.Go(func() {
-			for i := part; i < draws; i += nearFillers {
-				if _, err := near.Get(ctx, m.rig.names[i%len(m.rig.names)]); err != nil {
+			for i := part; i < len(names); i += nearFillers {
+				if _, err := near.Get(ctx, names[i]); err != nil {
 					errs <- err
 					return
 				}
@@ -148,7 +176,7 @@ func (m *matrix) warm(ctx context.Context, near *client.Client) error {
 
 // cell measures one combination once. The reader hands each write to others when its share is due, so that the shares are kept whatever the
 // reader's speed.
-func (m *matrix) cell(ctx context.Context, near *client.Client, c cell, pass int) error {
+func (m *matrix) cell(ctx context.Context, near *client.Client, c cell) error {
 	writes := make(chan string, matrixQueue)
 	failed := make(chan error, matrixWriters)
 	var writers sync.WaitGroup
@@ -166,14 +194,13 @@ func (m *matrix) cell(ctx context.Context, near *client.Client, c cell, pass int
 		})
 	}
 	perRead := c.writes / (100 - c.writes)
-	due, next := 0.0, len(m.rig.names)/2+pass*104_729
+	due := 0.0
 	get := getter(ctx, near)
 	before, _ := near.NearStats()
-	rate, err := readsPerSecond(m.rig.names, pass*15_485_863, m.length, func(name string) error {
+	rate, err := m.reads(func(name string) error {
 		if due += perRead; due >= 1 {
 			due--
-			next++
-			writes <- m.rig.names[next%len(m.rig.names)]
+			writes <- m.next()
 		}
 		return get(name)
 	})
@@ -189,16 +216,11 @@ func (m *matrix) cell(ctx context.Context, near *client.Client, c cell, pass int
 	return err
 }
 
-// hitsOf measures hits alone: the same few draws again and again, of which all are held after the first time.
+// hitsOf measures hits alone: draws of keys that are held, again and again.
 func (m *matrix) hitsOf(ctx context.Context, near *client.Client) (float64, error) {
-	few := m.rig.names[:max(1, len(m.rig.names)/64)]
-	for _, name := range few {
-		if _, err := near.Get(ctx, name); err != nil {
-			return 0, err
-		}
-	}
-	held := make([]string, 0, len(few))
-	for _, name := range few {
+	var held []string
+	for range max(1, matrixHits/m.lab.scale.divisor) {
+		name := m.next()
 		before, _ := near.NearStats()
 		if _, err := near.Get(ctx, name); err != nil {
 			return 0, err
@@ -208,7 +230,7 @@ func (m *matrix) hitsOf(ctx context.Context, near *client.Client) (float64, erro
 		}
 	}
 	if len(held) == 0 {
-		return 0, fmt.Errorf("of %d keys that were just read none is held", len(few))
+		return 0, fmt.Errorf("of %d draws none is held", matrixHits)
 	}
 	return readsPerSecond(held, 0, m.length, getter(ctx, near))
 }
