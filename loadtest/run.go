@@ -138,7 +138,7 @@ type run struct {
 	complete  chan struct{} // closed when under has come to 0
 	closing   time.Duration // how long the last row is
 	generator generator
-	near      NearReads // when the warm-up ended
+	near      NearReads // when the measurement began
 }
 
 func (r *run) dial(ctx context.Context) error {
@@ -194,6 +194,7 @@ func (r *run) measure(ctx context.Context) *Measured {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + pacerCount))
 	}
 	r.generator.begin()
+	r.near = r.nearReads()
 	r.start = time.Now()
 	var starters sync.WaitGroup
 	begin(&starters)
@@ -239,7 +240,9 @@ func (r *run) follow(ctx context.Context) (interrupted bool) {
 		select {
 		case <-warmUp:
 			ticks.Reset(progressEvery)
-			r.near = r.nearReads()
+			if r.options.WarmUp > 0 {
+				r.near = r.nearReads()
+			}
 		case <-ticks.C:
 			now := time.Since(r.start)
 			row := Second{}

@@ -44,15 +44,13 @@ func (l *lab) startGrid(ctx context.Context, nodes int) (*server, error) {
 	return first, nil
 }
 
-// startNode starts a node, which joins another one's grid where there is one.
+// startNode starts a node with the usual distances between its ports, by which a sidecar finds its door. It joins another one's grid where there is one.
 func (l *lab) startNode(ctx context.Context, member *server) (*server, error) {
-	var ports [3]int
-	for i := range ports {
-		var err error
-		if ports[i], err = freePort(); err != nil {
-			return nil, err
-		}
+	port, err := freePorts(1)
+	if err != nil {
+		return nil, err
 	}
+	ports := [3]int{port, port + clusterDistance, port + peerDistance}
 	at := func(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 	prog := l.programs[ours]
 	prog.args = func(port int, dir string) []string {

@@ -22,12 +22,12 @@ var (
 )
 
 const (
-	matrixPasses  = 2 // at most; each cell is measured once a pass
+	matrixPasses  = 2       // at most; each cell is measured once a pass
 	matrixWarm    = 1 << 20 // draws
 	matrixDraws   = 1 << 23 // more than a run needs: what is read again and again is held whatever the room
 	matrixHits    = 1 << 17 // draws of which those that are held are read, to measure hits alone
-	matrixWriters = 16 // goroutines of the client that writes
-	matrixQueue   = 64 // writes that wait for them; then the reader waits
+	matrixWriters = 16      // goroutines of the client that writes
+	matrixQueue   = 64      // writes that wait for them; then the reader waits
 
 	predictedOff metric = "speed-up, measured over predicted: furthest from 1"
 )
