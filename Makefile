@@ -90,6 +90,11 @@ bench-cluster: ## measure a grid of three nodes against redis-server and write d
 bench-client: ## measure package client beside go-redis and rueidis, in one run against one node
 	$(GO) test ./client -run '^$$' -bench Clients -benchtime 2s
 
+.PHONY: bench-near
+bench-near: ## measure near caches (hits, speed-ups, freshness, cost to nodes) and write docs/bench/near.md; fails where a target is missed
+	@scripts/need redis-server redis-benchmark
+	$(GO) run ./internal/bench -suite near
+
 .PHONY: bench-hits
 bench-hits: ## replay recorded requests through the near cache and write docs/bench/hits.md; fails where a hit rate misses its target
 	$(GO) run ./internal/hits

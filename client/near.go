@@ -35,10 +35,11 @@ type NearCache struct {
 }
 
 const (
-	nearMemory   = 64 << 20
-	staleness    = time.Second
-	stalenessMin = 10 * time.Millisecond
-	stalenessMax = time.Hour
+	nearMemory = 64 << 20
+	staleness  = time.Second
+	// StalenessMin and StalenessMax bound NearCache.Staleness.
+	StalenessMin = 10 * time.Millisecond
+	StalenessMax = time.Hour
 
 	// nearNodesMax is how many nodes near reads may come from; further ones are read past the near cache.
 	nearNodesMax = 1024
@@ -63,8 +64,8 @@ func (o NearCache) withDefaults() (NearCache, error) {
 	switch {
 	case len(o.Prefixes) == 0:
 		return o, errors.New(`neargrid: NearCache.Prefixes is empty; name the keys to keep, or give "" for all`)
-	case o.Staleness < stalenessMin || o.Staleness > stalenessMax:
-		return o, fmt.Errorf("neargrid: NearCache.Staleness is %v; it may be %v to %v", o.Staleness, stalenessMin, stalenessMax)
+	case o.Staleness < StalenessMin || o.Staleness > StalenessMax:
+		return o, fmt.Errorf("neargrid: NearCache.Staleness is %v; it may be %v to %v", o.Staleness, StalenessMin, StalenessMax)
 	case o.MemoryMax < nearcache.MemoryBytesMin:
 		return o, fmt.Errorf("neargrid: NearCache.MemoryMax is %d bytes; at least %d are needed", o.MemoryMax, nearcache.MemoryBytesMin)
 	}

@@ -20,9 +20,10 @@ type nearLink struct {
 	node  int // its number in the cache
 	link  *nearcache.Link
 
-	grid  bool         // the node has GRID.READ and GRID.LEASE; set before the link is used
-	until atomic.Int64 // nearcache.Time: the end of the lease
-	grant atomic.Int64 // time.Duration: how long the last lease was granted for
+	grid  bool          // the node has GRID.READ and GRID.LEASE; set before the link is used
+	until atomic.Int64  // nearcache.Time: the end of the lease
+	grant atomic.Int64  // time.Duration: how long the last lease was granted for
+	fresh chan struct{} // capacity 1: a lease was granted
 }
 
 // open connects to a node for near-cached reads. The caller starts the connection, then begin has the first lease.
@@ -38,7 +39,7 @@ func (n *near) open(ctx context.Context, to *node) (*conn, error) {
 		conn.nc.Close()
 		return nil, &ConnError{Node: to.addr, Op: "connect", Err: errRetired}
 	}
-	l := &nearLink{near: n, state: st, conn: conn, node: number, link: st.cache.OpenLink(number)}
+	l := &nearLink{near: n, state: st, conn: conn, node: number, link: st.cache.OpenLink(number), fresh: make(chan struct{}, 1)}
 	conn.near, conn.onPush, conn.onFail = l, l.push, l.close
 	return conn, nil
 }
@@ -112,10 +113,15 @@ func (l *nearLink) granted(sent nearcache.Time, v protocol.Value) {
 	l.grant.Store(int64(d))
 	l.until.Store(int64(until))
 	l.link.SetLease(until)
+	select {
+	case l.fresh <- struct{}{}:
+	default:
+	}
 }
 
 // keep renews the lease until the connection fails: at a third of what was granted, and only where entries were looked up since
-// that rest on it. A lease that has lapsed is asked for again by the next read.
+// that rest on it. A lease that has lapsed is asked for again by the next read; until then nothing is to be done here: of 200 clients of
+// 50 nodes, mostly idle, 10,000 timers took more of a processor than all else.
 func (l *nearLink) keep() {
 	for {
 		pause := time.Duration(l.grant.Load()) / leaseShare
@@ -130,7 +136,15 @@ func (l *nearLink) keep() {
 			return
 		}
 		if !l.link.TakeUsed() {
-			continue
+			if !l.lapsed(l.near.now()) {
+				continue
+			}
+			select {
+			case <-l.fresh: // perhaps one of before the last look: then there is one look more
+				continue
+			case <-l.conn.failed:
+				return
+			}
 		}
 		if _, err := l.lease(l.near.client.ctx); err != nil {
 			return // the connection has failed, or the client is closed
@@ -138,10 +152,12 @@ func (l *nearLink) keep() {
 	}
 }
 
+func (l *nearLink) lapsed(now nearcache.Time) bool { return nearcache.Time(l.until.Load()) <= now }
+
 // request makes the call of a near-cached read. Where the lease has lapsed it is asked for ahead, in the same write.
 func (l *nearLink) request(sent nearcache.Time, args []string) (*call, [][]string) {
 	var lines [][]string
-	lapsed := nearcache.Time(l.until.Load()) <= sent
+	lapsed := l.lapsed(sent)
 	if lapsed {
 		lines = append(lines, l.leaseLine())
 	}

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/neargrid/neargrid/client"
 	"github.com/neargrid/neargrid/protocol"
 )
 
@@ -43,7 +44,7 @@ func (c *fakeCluster) answer(conn *fakeConn, words []string) string {
 	}
 	asking := c.asking[conn]
 	delete(c.asking, conn)
-	slot := slotOf([]byte(words[1]))
+	slot := client.Slot(words[1])
 	switch owner := c.real[slot]; {
 	case owner == 3 && conn.addr == "node:1":
 		c.asked++
@@ -146,7 +147,7 @@ func TestRedirectedForEver(t *testing.T) {
 			if words[0] == "CLUSTER" {
 				return c.slots()
 			}
-			return fmt.Sprintf("-MOVED %d node:%d\r\n", slotOf([]byte(words[1])), 3-int(conn.addr[len("node:")]-'0'))
+			return fmt.Sprintf("-MOVED %d node:%d\r\n", client.Slot(words[1]), 3-int(conn.addr[len("node:")]-'0'))
 		}
 		w := workload(t, "a", 1000)
 		w.Limit = 100

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/neargrid/neargrid/client"
 	"github.com/tidwall/redcon"
 )
 
@@ -63,7 +64,7 @@ func (t *RESP) appendName(dst []byte, key uint64) []byte {
 // slot is the key's slot in a cluster.
 func (t *RESP) slot(key uint64) int {
 	var name [keyBufferBytes]byte
-	return slotOf(t.appendName(name[:0], key))
+	return client.Slot(string(t.appendName(name[:0], key)))
 }
 
 // describe is an operation in an error's text.

@@ -33,12 +33,13 @@
 //	op.go        operations and how they end
 //	keys.go      which records; zipf.go how often; trace.go recorded sequences; sizes.go how large values are
 //	run.go       Run: Target, Client, Events, and the drivers of a closed loop
-//	pace.go      the pacers of an open loop; sleep_linux.go and sleep_other.go how they wait
+//	pace.go      the pacers of an open loop
 //	record.go    results as they come; measured.go what a run gave
 //	generator.go what a run knows of itself; cpu_unix.go and cpu_other.go its use of the processors
 //	resp.go      the target that speaks the Redis protocol; target.go how it is named
 //	lane.go      one connection; command.go and value.go what is sent; reply.go what comes
-//	cluster.go   who owns which slot; slot.go of which slot a key is
+//	near.go      the target through package client, with a near cache
+//	cluster.go   who owns which slot
 //	compare.go   several targets in turn
 //	report.go    the report, as JSON; text.go for a terminal; html.go, report.html and chart.go as a page
 package loadtest

@@ -16,6 +16,7 @@ type Measured struct {
 	Seconds     []Second
 	total       tally
 	failures    []FailureCount
+	near        NearReads // zero where the target has no near cache
 	generator   GeneratorReport
 	lateness    *hdrhistogram.Histogram // of the generator's pacers, in nanoseconds
 	scheduling  *hdrhistogram.Histogram // of its goroutines, in nanoseconds
@@ -77,6 +78,9 @@ func (m *Measured) Errors() uint64 { return m.total.failed }
 func (m *Measured) Hits() uint64   { return m.total.hits }
 func (m *Measured) Misses() uint64 { return m.total.misses }
 
+// Near is what near caches did, where the target has some.
+func (m *Measured) Near() NearReads { return m.near }
+
 // Failures are the kinds of errors, the most frequent first.
 func (m *Measured) Failures() []FailureCount { return m.failures }
 
@@ -109,6 +113,8 @@ func (m *Measured) add(turn *Measured) {
 		}
 		m.failures[i].Count += f.Count
 	}
+	m.near.Hits += turn.near.Hits
+	m.near.Reads += turn.near.Reads
 	m.generator.Due += turn.generator.Due
 	m.generator.Delayed += turn.generator.Delayed
 	m.generator.Unsent += turn.generator.Unsent

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/neargrid/neargrid/internal/exactsleep"
 )
 
 const (
@@ -103,7 +105,7 @@ func (o *Options) pauses() (pause func(time.Duration), restore func()) {
 	if o.sleep != nil {
 		return o.sleep, func() {}
 	}
-	return sleep, preciseSleeps()
+	return exactsleep.Sleep, exactsleep.OnThread()
 }
 
 // send starts the operation that is due. It answers false where the run is over, or the workload has ended.

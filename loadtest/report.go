@@ -44,6 +44,10 @@ type OptionsReport struct {
 	ReadThrough bool    `json:"read_through"`
 	Source      float64 `json:"source_seconds,omitempty"`
 	TTL         float64 `json:"ttl_seconds,omitempty"`
+
+	NearPrefixes []string `json:"near_prefixes,omitempty"` // of near: targets; absent: all keys of the run
+	NearMemory   int64    `json:"near_memory,omitempty"`   // bytes; absent: the client's default
+	Staleness    float64  `json:"near_staleness_seconds,omitempty"`
 }
 
 // TargetReport is what one target gave, all its turns together.
@@ -57,6 +61,7 @@ type TargetReport struct {
 	Kinds      []KindReport    `json:"kinds"`
 	Hits       uint64          `json:"hits"` // records that were read and there
 	Misses     uint64          `json:"misses"`
+	Near       *NearReads      `json:"near,omitempty"` // of a near: target
 	Failures   []FailureCount  `json:"failures"`
 	Self       GeneratorReport `json:"self"`
 	Series     []Second        `json:"series"`
@@ -78,6 +83,12 @@ type Latencies struct {
 	P999  float64 `json:"p999_us"`
 	P9999 float64 `json:"p9999_us"`
 	Max   float64 `json:"max_us"`
+}
+
+// NearReads are look-ups in near caches. An operation may make none or several: MGET one for each key.
+type NearReads struct {
+	Hits  uint64 `json:"hits"`  // answered from memory
+	Reads uint64 `json:"reads"` // all of them
 }
 
 // KindReport is one kind of operation.
@@ -146,6 +157,9 @@ func newTargetReport(name string, m *Measured) TargetReport {
 			t.Kinds = append(t.Kinds, KindReport{Kind(kind).String(), latencies(h)})
 		}
 	}
+	if m.near.Reads > 0 {
+		t.Near = &m.near
+	}
 	t.Self = m.self()
 	return t
 }
@@ -198,6 +212,9 @@ func (t *TargetReport) notes() (notes []string) {
 	note := func(format string, args ...any) { notes = append(notes, t.Target+": "+fmt.Sprintf(format, args...)) }
 	s := &t.Self
 	switch {
+	case s.IsBottleneck && t.Near != nil:
+		note("the near cache is in this program, which used %.1f of %d processors: the figures are of the client, the generator and the server together. "+
+			"What a hit costs by itself is told by 'make bench-near'.", s.CPU, s.Processors)
 	case s.IsBottleneck:
 		note("THE GENERATOR WAS THE BOTTLENECK: 1 in 100 of its own steps came %s late or later, against a p99 latency of %s, "+
 			"and it used %.1f of %d processors. The figures say more about it than about the server: lower the rate, use fewer clients, or run it on another machine.",

@@ -138,6 +138,7 @@ type run struct {
 	complete  chan struct{} // closed when under has come to 0
 	closing   time.Duration // how long the last row is
 	generator generator
+	near      NearReads // when the measurement began
 }
 
 func (r *run) dial(ctx context.Context) error {
@@ -193,14 +194,26 @@ func (r *run) measure(ctx context.Context) *Measured {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + pacerCount))
 	}
 	r.generator.begin()
+	r.near = r.nearReads()
 	r.start = time.Now()
 	var starters sync.WaitGroup
 	begin(&starters)
 	interrupted := r.follow(ctx)
 	r.halt()
 	starters.Wait()
+	near := r.nearReads()
 	r.close()
-	return r.measured(interrupted)
+	m := r.measured(interrupted)
+	m.near = NearReads{near.Hits - r.near.Hits, near.Reads - r.near.Reads}
+	return m
+}
+
+// nearReads are those so far of a target that has near caches.
+func (r *run) nearReads() NearReads {
+	if t, ok := r.options.Target.(interface{ nearReads() NearReads }); ok {
+		return t.nearReads()
+	}
+	return NearReads{}
 }
 
 // follow collects a row each second until the run is complete, or over and drainMax has passed.
@@ -227,6 +240,9 @@ func (r *run) follow(ctx context.Context) (interrupted bool) {
 		select {
 		case <-warmUp:
 			ticks.Reset(progressEvery)
+			if r.options.WarmUp > 0 {
+				r.near = r.nearReads()
+			}
 		case <-ticks.C:
 			now := time.Since(r.start)
 			row := Second{}

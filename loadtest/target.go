@@ -8,7 +8,7 @@ import (
 )
 
 // TargetForms says how a target is written.
-const TargetForms = "write HOST:PORT, cluster:HOST:PORT, tls:HOST:PORT or the path of a Unix socket, such as /run/neargrid.sock"
+const TargetForms = "write HOST:PORT, cluster:HOST:PORT, tls:HOST:PORT, near:HOST:PORT or the path of a Unix socket, such as /run/neargrid.sock"
 
 // ParseTarget reads how a server is reached:
 //
@@ -16,9 +16,17 @@ const TargetForms = "write HOST:PORT, cluster:HOST:PORT, tls:HOST:PORT or the pa
 //	tls:HOST:PORT       the same, encrypted
 //	cluster:HOST:PORT   as a client that knows Redis Cluster; the address is that of one of the nodes
 //	/PATH, unix:PATH    over a Unix socket, such as a sidecar's
+//	near:...            any of these but cluster:, through package client and a near cache
 func ParseTarget(text string) (addr string, form TargetForm, err error) {
 	addr = text
 	kind, rest, cut := strings.Cut(text, ":")
+	if cut && kind == "near" {
+		if addr, form, err = ParseTarget(rest); err == nil && (form.Cluster || form.Near) {
+			err = errors.New("behind near: write an address, of any node and any of its doors")
+		}
+		form.Near = true
+		return addr, form, err
+	}
 	switch {
 	case strings.HasPrefix(text, "/"):
 		return addr, form, nil
@@ -43,9 +51,9 @@ func ParseTarget(text string) (addr string, form TargetForm, err error) {
 }
 
 // TargetForm is what an address says of a target beside where it is.
-type TargetForm struct{ Cluster, TLS bool }
+type TargetForm struct{ Cluster, TLS, Near bool }
 
-// At is a target of the same settings at another address. TLS is the caller's to set.
+// At is a target of the same settings at another address. TLS is the caller's to set, and to make a Near of it.
 func (t *RESP) At(addr string, form TargetForm) *RESP {
 	return &RESP{
 		Addr: addr, Cluster: form.Cluster, Password: t.Password, Prefix: t.Prefix, TTL: t.TTL, Verify: t.Verify, Sizes: t.Sizes,

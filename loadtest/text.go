@@ -91,6 +91,9 @@ func (t *TargetReport) text(out *strings.Builder) {
 	if read := t.Hits + t.Misses; read > 0 {
 		fmt.Fprintf(out, "  reads       %.2f %% found: %s of %s records\n", t.HitPercent(), thousands(t.Hits), thousands(read))
 	}
+	if t.Near != nil {
+		fmt.Fprintf(out, "  near cache  %s\n", t.Near.Line())
+	}
 	fmt.Fprintf(out, "  generator   %s\n\n", t.Self.Line())
 	table := newTable(out)
 	fmt.Fprintf(table, "  %-*s\tcount\tmean\tp50\tp90\tp99\tp99.9\tp99.99\tmax\t\n", nameWidth, "latency")
@@ -113,6 +116,11 @@ func (t *TargetReport) Rate() string { return thousands(uint64(t.PerSecond + 0.5
 // HitPercent is the share of the records read that were there.
 func (t *TargetReport) HitPercent() float64 {
 	return 100 * over(float64(t.Hits), float64(t.Hits+t.Misses))
+}
+
+// Line says it for a person.
+func (n *NearReads) Line() string {
+	return fmt.Sprintf("%.2f %% answered from memory: %s of %s look-ups", 100*over(float64(n.Hits), float64(n.Reads)), thousands(n.Hits), thousands(n.Reads))
 }
 
 // Rows is the table of latencies: of each kind, and where there are several, of all together.

@@ -105,21 +105,22 @@ func TestCommands(t *testing.T) {
 
 // A key's slot is that which the grid gives it.
 func TestSlot(t *testing.T) {
-	for _, key := range []string{"", "a", "load:000000000007", "{tag}x", "x{tag}y", "{}x", "{x", "}{x}", "123456789"} {
-		if got, want := slotOf([]byte(key)), partition.Slot([]byte(key)); got != want {
-			t.Errorf("slot of %q: %d, want %d", key, got, want)
+	for _, prefix := range []string{"", "a", "load:", "{tag}", "x{tag}y", "{}x", "{x", "}{x}", strings.Repeat("long", keyBufferBytes)} {
+		target := &RESP{Prefix: prefix}
+		if got, want := target.slot(7), partition.Slot(target.appendName(nil, 7)); got != want {
+			t.Errorf("slot of record 7 with prefix %q: %d, want %d", prefix, got, want)
 		}
 	}
 }
 
 func TestParseTarget(t *testing.T) {
 	for text, want := range map[string]string{
-		"127.0.0.1:6379":         "127.0.0.1:6379 {false false}",
-		"[::1]:6379":             "[::1]:6379 {false false}",
-		"cluster:127.0.0.1:7379": "127.0.0.1:7379 {true false}",
-		"tls:host:6379":          "host:6379 {false true}",
-		"/run/x.sock":            "/run/x.sock {false false}",
-		"unix:/run/x.sock":       "/run/x.sock {false false}",
+		"127.0.0.1:6379":         "127.0.0.1:6379 {false false false}",
+		"[::1]:6379":             "[::1]:6379 {false false false}",
+		"cluster:127.0.0.1:7379": "127.0.0.1:7379 {true false false}",
+		"tls:host:6379":          "host:6379 {false true false}",
+		"/run/x.sock":            "/run/x.sock {false false false}",
+		"unix:/run/x.sock":       "/run/x.sock {false false false}",
 		"unix:x.sock":            "the path of a Unix socket begins with /",
 		"host":                   TargetForms,
 		"":                       TargetForms,
@@ -127,6 +128,12 @@ func TestParseTarget(t *testing.T) {
 		"host:65536":             "the port is a number from 1 to 65535",
 		"host:redis":             "the port is a number from 1 to 65535",
 		"cluster:host":           TargetForms,
+		"near:host:1":            "host:1 {false false true}",
+		"near:tls:host:1":        "host:1 {false true true}",
+		"near:/run/x.sock":       "/run/x.sock {false false true}",
+		"near:cluster:host:1":    "behind near: write an address, of any node and any of its doors",
+		"near:near:host:1":       "behind near: write an address, of any node and any of its doors",
+		"near:host":              TargetForms,
 	} {
 		addr, form, err := ParseTarget(text)
 		got := fmt.Sprint(addr, " ", form)

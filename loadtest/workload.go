@@ -115,6 +115,23 @@ func (w Workload) check() error {
 	return nil
 }
 
+// Keys are the keys of the first so many operations, for who carries them out in another way than Run does; fewer where the workload ends.
+func (w Workload) Keys(count int) ([]uint64, error) {
+	s, err := newSource(w)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]uint64, 0, count)
+	for range count {
+		op, ok := s.next()
+		if !ok {
+			break
+		}
+		keys = append(keys, op.Key)
+	}
+	return keys, nil
+}
+
 // source is the sequence of a workload's operations. It is the same each time, however many draw from it: who asks gets the next
 // ones.
 type source struct {

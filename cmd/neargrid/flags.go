@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // flagSpec is one flag of a command. It can be given on the command line, as an environment variable, or in the file
@@ -59,6 +60,9 @@ type inputs struct {
 // text is a flag's value.
 func (in inputs) text(flag string) string { return in.flags[flag].value }
 
+// given tells whether a flag has a value that is not its default.
+func (in inputs) given(flag string) bool { return in.flags[flag].from != "" }
+
 // on tells whether a switch is on.
 func (in inputs) on(flag string) (bool, error) {
 	i := in.flags[flag]
@@ -78,6 +82,36 @@ func (in inputs) number(flag string, low, high int) (int, error) {
 		return 0, in.wrong(flag, fmt.Sprintf("write a number from %d to %d", low, high))
 	}
 	return n, nil
+}
+
+// duration is a flag's value within bounds, both included.
+func (in inputs) duration(flag string, low, high time.Duration) (time.Duration, error) {
+	d, err := time.ParseDuration(in.text(flag))
+	if err == nil && (d < low || d > high) {
+		err = errors.New("out of range")
+	}
+	if err != nil {
+		return 0, in.wrong(flag, fmt.Sprintf("write a time such as 500ms, 10s or 5m, from %s to %s", low, high))
+	}
+	return d, nil
+}
+
+// commandLine is a command that gives each flag the value it has, wherever that came from.
+func (in inputs) commandLine(name string, flags []flagSpec) string {
+	line := "neargrid " + name
+	for _, f := range flags {
+		if value := in.text(f.name); in.given(f.name) && f.name != configFlag.name {
+			if strings.ContainsAny(value, " \t\"'$\\*?") || value == "" {
+				value = strconv.Quote(value)
+			}
+			if f.placeholder == "" {
+				line += " --" + f.name + "=" + value
+			} else {
+				line += " --" + f.name + " " + value
+			}
+		}
+	}
+	return line
 }
 
 // wrong says that a flag's value cannot be used, and what to write instead.

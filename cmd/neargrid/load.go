@@ -30,6 +30,9 @@ Two servers in turn, with ratios:
 As a cache in front of a slow source: what is not there is awaited for 5 ms and stored, for a minute:
   neargrid load --read-through --source-latency 5ms --ttl 1m --workload c
 
+With a near cache and without, as a Go program sees both:
+  neargrid load --load --addr 127.0.0.1:6379,near:127.0.0.1:6379 --workload b --clients 1 --pipeline 16
+
 Without --rate the loop is closed: each client sends when it has its answer, so a slow server is asked less. Only with
 --rate do latencies tell what users would see. Ctrl-C ends a run early, with the report of what was measured.`,
 	flags: loadFlags,
@@ -38,7 +41,7 @@ Without --rate the loop is closed: each client sends when it has its answer, so 
 
 var loadFlags = []flagSpec{
 	{name: "addr", placeholder: "TARGET,...", value: "127.0.0.1:6379",
-		help: "HOST:PORT, cluster:HOST:PORT, tls:HOST:PORT or the path of a Unix socket; several are compared"},
+		help: "HOST:PORT, cluster:, tls: or near:HOST:PORT, or the path of a Unix socket; several are compared"},
 	passwordFlag,
 	{name: "tls-ca", placeholder: "FILE", help: "certificates that a tls: target's is checked against; without it the system's"},
 	{name: "workload", placeholder: "NAME", value: "a",
@@ -56,6 +59,9 @@ var loadFlags = []flagSpec{
 	{name: "read-through", help: "store what a read did not find, as a cache does"},
 	{name: "source-latency", placeholder: "TIME", help: "with --read-through: how long the source takes; without it no time"},
 	{name: "verify", placeholder: "yes|no", value: "yes", help: "check that values read are those that this program stores"},
+	{name: "near-prefixes", placeholder: "TEXT,...", help: "of near: targets: which keys they keep copies of; without it all of this run"},
+	{name: "near-memory", placeholder: "SIZE", help: "of near: targets: memory of each client's near cache; without it 64mb"},
+	{name: "near-staleness", placeholder: "TIME", help: "of near: targets: how old what they read may be; without it 1s"},
 	{name: "rate", placeholder: "N", help: "an open loop: so many operations arrive each second; without it a closed loop"},
 	{name: "arrivals", placeholder: "KIND", help: "of an open loop: poisson, as of many users, or even; without it poisson"},
 	{name: "in-flight", placeholder: "N", help: "of an open loop: operations of one client under way at most, further ones wait; without it 4096"},

@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -11,7 +10,10 @@ import (
 	"strings"
 	"time"
 
+	gridclient "github.com/neargrid/neargrid/client"
 	"github.com/neargrid/neargrid/loadtest"
+	"github.com/neargrid/neargrid/nearcache"
+	"github.com/neargrid/neargrid/server"
 )
 
 const (
@@ -33,6 +35,7 @@ type loadPlan struct {
 	json    string // where the report goes; empty: nowhere
 	html    string
 	sample  *loadtest.RESP // what all targets have in common
+	near    gridclient.NearCache
 }
 
 // planLoad turns flags into a plan.
@@ -196,11 +199,14 @@ func (p *loadPlan) planTargets(in inputs) error {
 		return err
 	}
 	p.sample = common
+	if err := p.planNear(in); err != nil {
+		return err
+	}
 	addrs := strings.Split(in.text("addr"), ",")
 	if len(addrs) > loadTargetsMax {
 		return in.wrong("addr", fmt.Sprintf("at most %d targets are compared", loadTargetsMax))
 	}
-	encrypted := false
+	encrypted, near := false, false
 	for _, text := range addrs {
 		addr, form, err := loadtest.ParseTarget(text)
 		if err != nil {
@@ -217,7 +223,16 @@ func (p *loadPlan) planTargets(in inputs) error {
 				return err
 			}
 		}
+		if near = near || form.Near; form.Near {
+			p.targets = append(p.targets, &loadtest.Near{RESP: target, Cache: p.near})
+			continue
+		}
 		p.targets = append(p.targets, target)
+	}
+	for _, flag := range []string{"near-prefixes", "near-memory", "near-staleness"} {
+		if in.given(flag) && !near {
+			return in.wrong(flag, "is for targets that begin with near:")
+		}
 	}
 	if in.given("tls-ca") && !encrypted {
 		return in.wrong("tls-ca", "is for targets that begin with tls:")
@@ -228,6 +243,22 @@ func (p *loadPlan) planTargets(in inputs) error {
 	}
 	if in.given("rounds") {
 		p.rounds, err = in.number("rounds", 1, loadtest.RoundsMax)
+	}
+	return err
+}
+
+// planNear is what near: targets keep.
+func (p *loadPlan) planNear(in inputs) (err error) {
+	if in.given("near-prefixes") {
+		p.near.Prefixes = strings.Split(in.text("near-prefixes"), ",")
+	}
+	if in.given("near-memory") {
+		if p.near.MemoryMax, err = server.ParseMemory(in.text("near-memory")); err != nil || p.near.MemoryMax < nearcache.MemoryBytesMin {
+			return in.wrong("near-memory", fmt.Sprintf("write a size such as 64mb, at least %d bytes", nearcache.MemoryBytesMin))
+		}
+	}
+	if in.given("near-staleness") {
+		p.near.Staleness, err = in.duration("near-staleness", gridclient.StalenessMin, gridclient.StalenessMax)
 	}
 	return err
 }
@@ -284,37 +315,5 @@ func tlsConfig(in inputs) (*tls.Config, error) {
 // describe adds to a report what only the targets know.
 func (p *loadPlan) describe(o *loadtest.OptionsReport) {
 	o.ReadThrough, o.Source, o.TTL = p.sample.ReadThrough, p.sample.Source.Seconds(), p.sample.TTL.Seconds()
-}
-
-// commandLine is a command that gives each flag the value it has, wherever that came from.
-func (in inputs) commandLine(name string, flags []flagSpec) string {
-	line := "neargrid " + name
-	for _, f := range flags {
-		if value := in.text(f.name); in.given(f.name) && f.name != configFlag.name {
-			if strings.ContainsAny(value, " \t\"'$\\*?") || value == "" {
-				value = strconv.Quote(value)
-			}
-			if f.placeholder == "" {
-				line += " --" + f.name + "=" + value
-			} else {
-				line += " --" + f.name + " " + value
-			}
-		}
-	}
-	return line
-}
-
-// given tells whether a flag has a value that is not its default.
-func (in inputs) given(flag string) bool { return in.flags[flag].from != "" }
-
-// duration is a flag's value within bounds, both included.
-func (in inputs) duration(flag string, low, high time.Duration) (time.Duration, error) {
-	d, err := time.ParseDuration(in.text(flag))
-	if err == nil && (d < low || d > high) {
-		err = errors.New("out of range")
-	}
-	if err != nil {
-		return 0, in.wrong(flag, fmt.Sprintf("write a time such as 500ms, 10s or 5m, from %s to %s", low, high))
-	}
-	return d, nil
+	o.NearPrefixes, o.NearMemory, o.Staleness = p.near.Prefixes, p.near.MemoryMax, p.near.Staleness.Seconds()
 }

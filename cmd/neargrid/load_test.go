@@ -69,6 +69,13 @@ func TestLoadMistakes(t *testing.T) {
 		"--password-file none":                                     `cannot read the password file: open none: no such file or directory`,
 		"--key-prefix " + strings.Repeat("x", 1025):                `--key-prefix "` + strings.Repeat("x", 1025) + `": at most 1024 bytes`,
 		"--config " + config:                                       config + `:2: speed: 'neargrid help load' lists the flags, and this is none`,
+		"--near-memory 64mb":                                       `--near-memory "64mb": is for targets that begin with near:`,
+		"--near-prefixes a,b":                                      `--near-prefixes "a,b": is for targets that begin with near:`,
+		"--near-staleness 1s":                                      `--near-staleness "1s": is for targets that begin with near:`,
+		"--addr near:a:1 --near-memory 1kb":                        `--near-memory "1kb": write a size such as 64mb, at least 1048576 bytes`,
+		"--addr near:a:1 --near-memory much":                       `--near-memory "much": write a size such as 64mb, at least 1048576 bytes`,
+		"--addr near:a:1 --near-staleness 1ms":                     `--near-staleness "1ms": write a time such as 500ms, 10s or 5m, from 10ms to 1h0m0s`,
+		"--addr near:cluster:a:1":                                  `--addr "near:cluster:a:1": behind near: write an address, of any node and any of its doors`,
 		"--near-cache":                                             `there is no flag --near-cache; 'neargrid help load' lists the flags`,
 	} {
 		var stdout, stderr bytes.Buffer
@@ -256,4 +263,31 @@ func TestLoadProgress(t *testing.T) {
 			t.Errorf("on a terminal: %s", strconv.Quote(got))
 		}
 	})
+}
+
+// A target with a near cache beside the same node without one: what memory answered is told.
+func TestLoadNear(t *testing.T) {
+	dir := t.TempDir()
+	n := serve(t, dir, nil, "--listen", "127.0.0.1:0", "--peer-listen", "off", "--cluster-listen", "off")
+	cmd := program(t, dir, nil, "load", "--addr", n.addr+",near:"+n.addr, "--load", "--records", "1000", "--workload", "c", "--clients", "2",
+		"--near-memory", "4mb", "--near-staleness", "500ms", "--near-prefixes", "load:,other:", "--warm-up", "0s", "--duration", "300ms",
+		"--rounds", "1", "--json", "r.json")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"\nnear:" + n.addr + "\n", "  near cache  ", "% answered from memory: "} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "r.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"near_memory": 4194304`, `"near_staleness_seconds": 0.5`, `"near_prefixes": [`, `"hits": `, `--near-prefixes load:,other:`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
+	}
 }

@@ -26,8 +26,9 @@ var recoverCommand = command{
 }
 
 func runRecover(env environment, in inputs) error {
-	if asked := in.flags["new-control-plane"].from; asked != "" {
-		return usagef("%s is not built: bring back a majority of the voters, or begin a new grid with empty data directories", asked)
+	if in.given("new-control-plane") {
+		return usagef("%s is not built: bring back a majority of the voters, or begin a new grid with empty data directories",
+			in.flags["new-control-plane"].from)
 	}
 	a, err := newAsker(in)
 	if err != nil {

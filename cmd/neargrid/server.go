@@ -236,8 +236,8 @@ func gridSettings(in inputs, partitions int) (s core.Settings, wants []wish, err
 	default:
 		return s, nil, in.wrong("on-total-loss", "write error or reset")
 	}
-	if flag := in.flags["on-total-loss"]; flag.from != "" {
-		wants = append(wants, wish{flag,
+	if in.given("on-total-loss") {
+		wants = append(wants, wish{in.flags["on-total-loss"],
 			func(o core.Settings) bool { return o.ResetLost == s.ResetLost },
 			func(o core.Settings) string { return map[bool]string{false: lossError, true: lossReset}[o.ResetLost] }})
 	}
@@ -254,8 +254,8 @@ func profileSettings(in inputs) (s core.Settings, wants []wish, err error) {
 	default:
 		return s, nil, in.wrong("profile", "write cache or safe")
 	}
-	if flag := in.flags["profile"]; flag.from != "" {
-		wants = append(wants, wish{flag,
+	if in.given("profile") {
+		wants = append(wants, wish{in.flags["profile"],
 			func(o core.Settings) bool { return o.Copies == s.Copies && o.MinISR == s.MinISR },
 			func(o core.Settings) string {
 				return fmt.Sprintf("%d copies, of which %d must be in sync", o.Copies, o.MinISR)

@@ -44,15 +44,13 @@ func (l *lab) startGrid(ctx context.Context, nodes int) (*server, error) {
 	return first, nil
 }
 
-// startNode starts a node, which joins another one's grid where there is one.
+// startNode starts a node with the usual distances between its ports, by which a sidecar finds its door. It joins another one's grid where there is one.
 func (l *lab) startNode(ctx context.Context, member *server) (*server, error) {
-	var ports [3]int
-	for i := range ports {
-		var err error
-		if ports[i], err = freePort(); err != nil {
-			return nil, err
-		}
+	port, err := freePorts(1)
+	if err != nil {
+		return nil, err
 	}
+	ports := [3]int{port, port + clusterDistance, port + peerDistance}
 	at := func(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 	prog := l.programs[ours]
 	prog.args = func(port int, dir string) []string {
@@ -233,43 +231,22 @@ func (c crowd) run(ctx context.Context, l *lab) (outcome, error) {
 	started := series{metric: timeToStart, unit: seconds}
 	idle := series{metric: coresIdle, unit: cores}
 	memory := series{metric: residentNode, unit: mebibytes}
-	port, err := freePorts(nodes)
-	if err != nil {
-		return outcome{}, err
-	}
-	prog := l.programs[ours]
-	prog.args = func(port int, dir string) []string {
-		return []string{"dev", "--nodes", strconv.Itoa(nodes), "--port", strconv.Itoa(port), "--data-dir", filepath.Join(dir, "grid")}
-	}
 	began := time.Now()
-	patient := *l
-	patient.startMax = gridTimeout
-	grid, err := patient.launch(ctx, prog, port)
+	grid, err := l.startDev(ctx, nodes)
 	if err != nil {
 		return outcome{}, err
 	}
 	defer grid.stop()
-	if err := grid.awaitGrid(ctx, nodes); err != nil {
-		return outcome{}, err
-	}
 	started.samples[ours] = []float64{time.Since(began).Seconds()}
 	for range l.rounds {
 		if err := wait(ctx, l.scale.settle); err != nil {
 			return outcome{}, err
 		}
-		before, err := grid.cpu()
+		used, err := grid.coresOver(ctx, l.scale.settle)
 		if err != nil {
 			return outcome{}, err
 		}
-		from := time.Now()
-		if err := wait(ctx, l.scale.settle); err != nil {
-			return outcome{}, err
-		}
-		after, err := grid.cpu()
-		if err != nil {
-			return outcome{}, err
-		}
-		idle.samples[ours] = append(idle.samples[ours], float64(after-before)/float64(time.Since(from)))
+		idle.samples[ours] = append(idle.samples[ours], used)
 		resident, err := grid.residentBytes()
 		if err != nil {
 			return outcome{}, err
@@ -277,6 +254,44 @@ func (c crowd) run(ctx context.Context, l *lab) (outcome, error) {
 		memory.samples[ours] = append(memory.samples[ours], float64(resident)/float64(nodes)/(1<<20))
 	}
 	return outcome{series: []series{started, idle, memory}}, nil
+}
+
+// startDev starts a grid of nodes in one process, and waits until it is whole.
+func (l *lab) startDev(ctx context.Context, nodes int) (*server, error) {
+	port, err := freePorts(nodes)
+	if err != nil {
+		return nil, err
+	}
+	prog := l.programs[ours]
+	prog.args = func(port int, dir string) []string {
+		return []string{"dev", "--nodes", strconv.Itoa(nodes), "--port", strconv.Itoa(port), "--data-dir", filepath.Join(dir, "grid")}
+	}
+	patient := *l
+	patient.startMax = gridTimeout
+	grid, err := patient.launch(ctx, prog, port)
+	if err != nil {
+		return nil, err
+	}
+	grid.clusterPort, grid.peerPort = port+clusterDistance, port+peerDistance
+	if err := grid.awaitGrid(ctx, nodes); err != nil {
+		grid.stop()
+		return nil, err
+	}
+	return grid, nil
+}
+
+// coresOver is how many processors all processes that serve together use for so long, on average.
+func (s *server) coresOver(ctx context.Context, length time.Duration) (float64, error) {
+	before, err := s.cpu()
+	if err != nil {
+		return 0, err
+	}
+	from := time.Now()
+	if err := wait(ctx, length); err != nil {
+		return 0, err
+	}
+	after, err := s.cpu()
+	return float64(after-before) / float64(time.Since(from)), err
 }
 
 // The ports of a grid in one process: those of clients begin at one, those of the other doors at fixed distances (see neargrid dev).

@@ -41,7 +41,7 @@ func (c idle) measure(ctx context.Context, l *lab, s side, count int) (int64, er
 		return 0, err
 	}
 	ping := appendCommand(nil, "PING")
-	clients := make([]*client, 0, count)
+	clients := make([]*plainConn, 0, count)
 	defer func() {
 		for _, c := range clients {
 			c.close()

@@ -22,21 +22,21 @@ const (
 	loadBatchBytes = 64 << 10
 )
 
-// client is one plain connection that sends prepared commands and reads their replies in order.
-type client struct {
+// plainConn is one plain connection that sends prepared commands and reads their replies in order.
+type plainConn struct {
 	conn    net.Conn
 	replies *bufio.Reader
 }
 
-func dial(addr string) (*client, error) {
+func dial(addr string) (*plainConn, error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	return &client{conn: conn, replies: bufio.NewReaderSize(conn, replyBufBytes)}, nil
+	return &plainConn{conn: conn, replies: bufio.NewReaderSize(conn, replyBufBytes)}, nil
 }
 
-func (c *client) close() { c.conn.Close() }
+func (c *plainConn) close() { c.conn.Close() }
 
 // load sends count commands over one connection, pipelined; each must succeed. next appends command i to dst.
 func (s *server) load(count int, next func(dst []byte, i int) []byte) error {
@@ -82,7 +82,7 @@ func (s *server) ask(args ...string) (string, error) {
 	return string(reply), nil
 }
 
-func (c *client) exchange(commands []byte, count int) error {
+func (c *plainConn) exchange(commands []byte, count int) error {
 	if err := c.send(commands); err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (c *client) exchange(commands []byte, count int) error {
 	return nil
 }
 
-func (c *client) send(commands []byte) error {
+func (c *plainConn) send(commands []byte) error {
 	if err := c.conn.SetDeadline(time.Now().Add(replyTimeout)); err != nil {
 		return err
 	}

@@ -28,23 +28,41 @@ type suite struct {
 	target  string // of make
 	report  string // the file
 	misses  string // the part of it that is kept by hand
-	servers string
-	cpu     string // whose CPU is meant
-	memory  string // with a verb for the time after which it is read
+	against string // the second column's heading: what ours is held against
+	rounds  int    // a point, unless -rounds says otherwise
+	facts   []fact
 	points  []point
+}
+
+// fact is what a reader of the report must know of how it was measured.
+type fact struct{ name, text string }
+
+// againstRedis are the facts of the suites that measure servers. cpu says whose CPU is meant, memory has a verb for when it is read.
+func againstRedis(servers, cpu, memory string) []fact {
+	return []fact{
+		{"servers", servers + ", `redis-server --save '' --appendonly no`, same loopback"},
+		{"clients", fmt.Sprintf("redis-benchmark, %d clients, %d B values, %d keys, at least %s a run; CPU is user and system time of %s",
+			clientCount, valueSizeBytes, keySpace, fullScale.runMin, cpu)},
+		{"memory", fmt.Sprintf(memory, fullScale.settle)},
+	}
 }
 
 var suites = map[string]suite{
 	"node": {
 		title: "One node against redis-server", target: "bench", report: "docs/bench/node.md", misses: "docs/bench/misses.md",
-		servers: "`neargrid server --listen 127.0.0.1:PORT --data-dir DIR` (and free ports for its other doors)",
-		cpu:     "the whole server process", memory: "VmRSS over the empty server's, read %s after the load", points: nodePoints,
+		against: "Redis", rounds: 9, points: nodePoints,
+		facts: againstRedis("`neargrid server --listen 127.0.0.1:PORT --data-dir DIR` (and free ports for its other doors)",
+			"the whole server process", "VmRSS over the empty server's, read %s after the load"),
 	},
 	"cluster": {
 		title: "A grid of three nodes against redis-server", target: "bench-cluster", report: "docs/bench/cluster.md",
-		misses:  "docs/bench/cluster-misses.md",
-		servers: "three processes of `neargrid server`, 2 copies, each write acknowledged by both",
-		cpu:     "all processes of a side", memory: "VmRSS of the whole process, read %s after the start", points: clusterPoints,
+		misses: "docs/bench/cluster-misses.md", against: "Redis", rounds: 9, points: clusterPoints,
+		facts: againstRedis("three processes of `neargrid server`, 2 copies, each write acknowledged by both",
+			"all processes of a side", "VmRSS of the whole process, read %s after the start"),
+	},
+	"near": {
+		title: "Near caches", target: "bench-near", report: "docs/bench/near.md", misses: "docs/bench/near-misses.md",
+		against: "against", rounds: 5, points: nearPoints, facts: nearFacts,
 	},
 }
 
@@ -64,8 +82,8 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.suite, "suite", "node", "the target table: node or cluster")
-	flag.IntVar(&o.rounds, "rounds", 9, "rounds per point; medians are taken over them")
+	flag.StringVar(&o.suite, "suite", "node", "the target table: node, cluster or near")
+	flag.IntVar(&o.rounds, "rounds", 0, "rounds per point; medians are taken over them (default: the suite's, 9, for near 5)")
 	flag.StringVar(&o.only, "only", "", "measure only the points whose name matches this `regexp`")
 	flag.BoolVar(&o.short, "short", false, "try the tool: a hundredth of the data, runs of 0.3 s; figures mean nothing")
 	flag.BoolVar(&o.selfTest, "self-test", false, "try the tool: redis-server stands in for neargrid too")
@@ -73,6 +91,9 @@ func main() {
 	flag.StringVar(&o.out, "out", "", "report `file`; a whole run writes the suite's unless set, others write none")
 	flag.Parse()
 	o.args = os.Args[1:]
+	if !isSet("rounds") {
+		o.rounds = o.measures().rounds
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -81,6 +102,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 	}
 	os.Exit(code)
+}
+
+// isSet tells whether a flag was given.
+func isSet(name string) (set bool) {
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == name })
+	return set
 }
 
 // run measures, prints, writes the report and answers the exit status.
@@ -110,7 +137,11 @@ func run(ctx context.Context, o options, w io.Writer) (int, error) {
 		rows := judge(p, out, err)
 		rep.rows = append(rep.rows, rows...)
 		rep.notes = append(rep.notes, out.notes...)
+		rep.sections = append(rep.sections, out.sections...)
 		printRows(w, rows, time.Since(began))
+		for _, s := range out.sections {
+			fmt.Fprint(w, s, "\n")
+		}
 	}
 	rep.took = time.Since(rep.started)
 
@@ -155,7 +186,7 @@ func (o options) whole() bool { return o.only == "" && !o.short && !o.selfTest }
 func (o options) reportPath() (string, error) {
 	switch {
 	case o.measures().title == "":
-		return "", fmt.Errorf("-suite %s: there are node and cluster", o.suite)
+		return "", fmt.Errorf("-suite %s: there are node, cluster and near", o.suite)
 	case o.selfTest && o.measures().target != "bench":
 		return "", errors.New("-self-test is for -suite node")
 	case o.rounds < 1:

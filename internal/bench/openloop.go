@@ -96,8 +96,13 @@ func (s *server) measure(ctx context.Context, o loadtest.Options) (*loadtest.Mea
 
 // measureAs takes of a target what is not the server's address.
 func (s *server) measureAs(ctx context.Context, settings *loadtest.RESP, o loadtest.Options) (*loadtest.Measured, error) {
+	return s.measureAt(ctx, s.addr, settings, o)
+}
+
+// measureAt does so at another of the server's addresses.
+func (s *server) measureAt(ctx context.Context, addr string, settings *loadtest.RESP, o loadtest.Options) (*loadtest.Measured, error) {
 	settings.Verify, settings.Sizes = true, o.Workload.Sizes
-	o.Target = settings.At(s.addr, loadtest.TargetForm{})
+	o.Target = settings.At(addr, loadtest.TargetForm{})
 	m, err := loadtest.Run(ctx, o)
 	switch {
 	case err == nil && m.Interrupted:

@@ -20,6 +20,8 @@ type point struct {
 type outcome struct {
 	series []series
 	notes  []string // sentences for the report: what a reader must know to judge the figures
+
+	sections []string // further parts of the report, as Markdown
 }
 
 // series is one metric of one point: a sample per round for each server.

@@ -36,13 +36,17 @@ var (
 	items        = unit{"items", 0}
 	cores        = unit{"cores", 3}
 	seconds      = unit{"s", 1}
+	nanoseconds  = unit{"ns", 0}
+	milliseconds = unit{"ms", 2}
+	allocations  = unit{"", 3}
+	counted      = unit{"", 0}
 )
 
 func (u unit) format(v float64) string {
 	if math.IsNaN(v) {
 		return "-"
 	}
-	return grouped(strconv.FormatFloat(v, 'f', u.decimals, 64)) + " " + u.name
+	return strings.TrimSpace(grouped(strconv.FormatFloat(v, 'f', u.decimals, 64)) + " " + u.name)
 }
 
 // grouped puts commas between thousands.
@@ -200,6 +204,7 @@ type report struct {
 	took     time.Duration
 	rows     []row
 	notes    []string
+	sections []string
 }
 
 // missed answers the rows that make the run fail.
@@ -300,21 +305,17 @@ func (rep report) markdown(misses string) string {
 	}
 	fmt.Fprintf(&b, "%s\n\n", rep.verdict())
 
-	rounds := strconv.Itoa(rep.options.rounds) + " a point; medians, the servers alternating (the trace: one replay each)"
-	for _, fact := range [][2]string{
+	rounds := strconv.Itoa(rep.options.rounds) + " a point; medians, the sides alternating (the trace: one replay each)"
+	for _, f := range append([]fact{
 		{"date", rep.started.UTC().Format("2006-01-02 15:04 UTC") + ", took " + rep.took.Round(time.Second).String()},
 		{"machine", rep.machine}, {"versions", rep.versions}, {"rounds", rounds},
 		{"command", "`" + strings.Join(append([]string{"go run ./internal/bench"}, rep.options.args...), " ") + "`"},
-		{"servers", suite.servers + ", `redis-server --save '' --appendonly no`, same loopback"},
-		{"clients", fmt.Sprintf("redis-benchmark, %d clients, %d B values, %d keys, at least %s a run; CPU is user and system time of %s",
-			clientCount, valueSizeBytes, keySpace, fullScale.runMin, suite.cpu)},
-		{"memory", fmt.Sprintf(suite.memory, fullScale.settle)},
-	} {
-		fmt.Fprintf(&b, "- %s: %s\n", fact[0], fact[1])
+	}, suite.facts...) {
+		fmt.Fprintf(&b, "- %s: %s\n", f.name, f.text)
 	}
 
 	b.WriteString("\n")
-	columns := []string{"point", "metric", rep.underTest(), "Redis", "ratio (range over rounds)", "target", "verdict"}
+	columns := []string{"point", "metric", rep.underTest(), suite.against, "ratio (range over rounds)", "target", "verdict"}
 	writeRow(&b, columns)
 	writeRow(&b, slices.Repeat([]string{"---"}, len(columns)))
 	for _, r := range rep.rows {
@@ -323,6 +324,9 @@ func (rep report) markdown(misses string) string {
 	b.WriteString("\n")
 	for _, note := range rep.notes {
 		fmt.Fprintf(&b, "- %s\n", note)
+	}
+	for _, section := range rep.sections {
+		b.WriteString("\n" + section)
 	}
 	b.WriteString("\n## Misses and why\n\n")
 	if names := rep.unexplained(misses); len(names) > 0 {

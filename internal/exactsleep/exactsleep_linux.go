@@ -1,4 +1,4 @@
-package loadtest
+package exactsleep
 
 import (
 	"runtime"
@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// preciseSleeps gives the goroutine a thread of its own and takes away the 50 us by which the kernel may prolong that thread's
+// OnThread gives the goroutine a thread of its own and takes away the 50 us by which the kernel may prolong that thread's
 // sleeps. restore undoes both. (A thread that ended with its goroutine would take along the processes that it has started, where
 // these are to die with their parent.)
-func preciseSleeps() (restore func()) {
+func OnThread() (restore func()) {
 	runtime.LockOSThread()
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	return func() {
@@ -19,8 +19,8 @@ func preciseSleeps() (restore func()) {
 	}
 }
 
-// sleep pauses the thread in the kernel. A signal, such as the Go scheduler sends, does not shorten it.
-func sleep(d time.Duration) {
+// Sleep pauses the thread in the kernel. A signal, such as the Go scheduler sends, does not shorten it.
+func Sleep(d time.Duration) {
 	left := unix.NsecToTimespec(d.Nanoseconds())
 	for unix.Nanosleep(&left, &left) == unix.EINTR {
 	}
