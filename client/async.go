@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync/atomic"
 
 	"github.com/neargrid/neargrid/protocol"
@@ -120,3 +122,14 @@ func (l *Line) Begin(lines [][]string, done func([]protocol.Value, error)) error
 
 // Close ends the connection.
 func (l *Line) Close() { l.conn.fail(errSpare) }
+
+// Connected returns the addresses of the nodes that a connection is open to.
+func (c *Client) Connected() []string {
+	open := map[string]bool{}
+	for _, conn := range c.connections() {
+		if !conn.dead() {
+			open[conn.node.addr] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(open))
+}

@@ -107,11 +107,14 @@ func shapeDiffers(args []string) bool {
 // NearFits tells whether NearRead can answer a command in a version of the protocol.
 func NearFits(resp int, args [][]byte) bool { return resp == 3 || !shapeDiffers(sharedLine(args)) }
 
-// NearRead has a command that NearTakes answered by its node, and the reply held. tracked tells whether NearWatch will be told when it is
+// NearRead has a command that reads answered by its node, and the reply held where that is one that NearTakes. tracked tells whether NearWatch will be told when it is
 // out of date: not where a connection for near reads was not there. The reply is RESP3's. args are kept as long as it runs.
 func (c *Client) NearRead(ctx context.Context, args [][]byte) (v protocol.Value, tracked bool, err error) {
 	words := sharedLine(args)
 	s, st := specOf(words[0]), c.near.state.Load()
+	if !c.near.takes(s, words) {
+		return c.near.readTracked(ctx, s, words)
+	}
 	var past atomic.Bool
 	read := func(args []string) (v protocol.Value, err error) {
 		if st != nil && c.near.matches(args[1]) {
@@ -130,6 +133,20 @@ func (c *Client) NearRead(ctx context.Context, args [][]byte) (v protocol.Value,
 		v, err = read(words)
 	}
 	return v, !past.Load(), err
+}
+
+// readTracked has a read executed where its keys are tracked, and holds nothing.
+func (n *near) readTracked(ctx context.Context, s *spec, args []string) (v protocol.Value, tracked bool, err error) {
+	if owner := n.client.choose(s.slotOf(args), nil); owner != nil {
+		conn, err := owner.lanes[laneNear].get(ctx)
+		if err == nil {
+			if v, err = conn.ask(ctx, args); err == nil {
+				return v, true, nil
+			}
+		}
+	}
+	v, err = n.past(ctx, s, args)
+	return v, false, err
 }
 
 // NearVouched is until when what was read near counts, from now: the shortest lease of the connections that near reads came by; negative where
