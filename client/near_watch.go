@@ -104,8 +104,11 @@ func shapeDiffers(args []string) bool {
 	return false
 }
 
-// NearFits tells whether NearRead can answer a command in a version of the protocol.
-func NearFits(resp int, args [][]byte) bool { return resp == 3 || !shapeDiffers(sharedLine(args)) }
+// NearFits tells whether the reply to a command that NearTakes is one to hold: by its keys, and for a version of the protocol.
+func (c *Client) NearFits(resp int, args [][]byte) bool {
+	words := sharedLine(args)
+	return (resp == 3 || !shapeDiffers(words)) && c.near.takes(specOf(words[0]), words)
+}
 
 // NearRead has a command that reads answered by its node, and the reply held where that is one that NearTakes. tracked tells whether NearWatch will be told when it is
 // out of date: not where a connection for near reads was not there. The reply is RESP3's. args are kept as long as it runs.
@@ -149,23 +152,24 @@ func (n *near) readTracked(ctx context.Context, s *spec, args []string) (v proto
 	return v, false, err
 }
 
-// NearVouched is until when what was read near counts, from now: the shortest lease of the connections that near reads came by; negative where
-// one has lapsed. ok is false where there is none.
-func (c *Client) NearVouched() (left time.Duration, ok bool) {
-	now := c.near.now()
-	for _, conn := range c.connections() {
-		if conn.near == nil || conn.dead() {
-			continue
-		}
-		if l := time.Duration(nearcache.Time(conn.near.until.Load()) - now); !ok || l < left {
-			left, ok = l, true
-		}
-	}
-	return left, ok
+// NearLease is what one connection for near reads vouches for.
+type NearLease struct {
+	Conn  Sent
+	Until time.Duration // on the near cache's clock: the end of the lease
+	Left  time.Duration // from now; not positive: it has lapsed
 }
 
-// Staleness is L, the age that a near read may have at most.
-func (c *Client) Staleness() time.Duration { return c.near.options.Staleness }
+// NearLeases returns the leases of all connections for near reads.
+func (c *Client) NearLeases() (leases []NearLease) {
+	now := c.near.now()
+	for _, conn := range c.connections() {
+		if conn.near != nil && !conn.dead() {
+			until := conn.near.until.Load()
+			leases = append(leases, NearLease{conn.number, time.Duration(until), time.Duration(until - int64(now))})
+		}
+	}
+	return leases
+}
 
 // sharedLine is a command line as strings, which are the bytes.
 func sharedLine(args [][]byte) []string {

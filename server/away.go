@@ -1,6 +1,10 @@
 package server
 
-import "github.com/neargrid/neargrid/protocol"
+import (
+	"time"
+
+	"github.com/neargrid/neargrid/protocol"
+)
 
 // A server without partitions, in front of a grid: what a sidecar is. Every command with keys goes to another node, but for reads that
 // are answered from memory at once. Sessions, their order, MULTI, CLIENT TRACKING and all that concerns the connection are as in any server.
@@ -24,12 +28,12 @@ type Upstream interface {
 	Away() string
 	// NearTakes tells whether replies to a command of that name, in small letters, may be held.
 	NearTakes(name string) bool
-	// NearFits tells whether NearNode can answer such a command in a version of the protocol.
+	// NearFits tells whether the reply to such a command is one to hold: by its keys, and for a version of the protocol.
 	NearFits(resp int, args [][]byte) bool
 	// NearAnswer answers such a command from memory, in database 0; false where that may not be done now. It does not wait.
 	NearAnswer(w *protocol.Writer, args [][]byte) bool
-	// NearLeft is for how many milliseconds what was read near counts, as far as is known now.
-	NearLeft() int64
+	// NearLeft is for how long what was read near counts, as far as is known now.
+	NearLeft() time.Duration
 	// Any is the node for commands that any will do for.
 	Any() NodeID
 	// Unwatch ends what a session watches, Closed a session.
@@ -204,6 +208,9 @@ func (srv *Server) NearRests() bool {
 	defer r.mu.Unlock()
 	return len(r.mu.readers) > 0
 }
+
+// Lives tells whether a session is open.
+func (srv *Server) Lives(session uint64) bool { return srv.session(int64(session)) != nil }
 
 // ExecLines are the commands of a ForwardExec, MULTI and EXEC around them; watches tells whether it depends on watched keys.
 func (srv *Server) ExecLines(f *Forwarded) (lines [][][]byte, watches, ok bool) {

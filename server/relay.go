@@ -196,7 +196,7 @@ func (srv *Server) relaysLeft(now time.Duration) time.Duration {
 	for _, r := range srv.relays.byNode {
 		r.mu.Lock()
 		if r.to == NearNode {
-			left = min(left, time.Duration(srv.upstream.NearLeft())*time.Millisecond)
+			left = min(left, srv.upstream.NearLeft())
 		} else if len(r.mu.readers) > 0 {
 			left = min(left, max(0, r.mu.until-now))
 		}

@@ -341,10 +341,10 @@ func (s *Session) Closed() {
 	s.unwatch()
 	s.untrack()
 	s.dropParked()
+	s.srv.unregister(s)
 	if s.srv.upstream != nil {
 		s.srv.upstream.Closed(uint64(s.id))
 	}
-	s.srv.unregister(s)
 	s.in, s.out, s.queue, s.multi = nil, nil, nil, nil
 }
 

@@ -44,8 +44,8 @@ func (s *Sidecar) info(c *client.Client) string {
 	put("near_bytes", stats.Bytes)
 	put("near_evictions", stats.Evictions)
 	put("near_invalidations", stats.Invalidations)
-	put("near_age_bound_ms", c.Staleness().Milliseconds())
-	put("near_lease_left_ms", s.NearLeft())
+	put("near_age_bound_ms", s.staleness().Milliseconds())
+	put("near_lease_left_ms", s.NearLeft().Milliseconds())
 	return b.String()
 }
 

@@ -1,8 +1,10 @@
 package sidecar
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,24 +17,28 @@ import (
 
 func (s *Sidecar) NearTakes(name string) bool { return client.NearTakes(name) }
 
-func (s *Sidecar) NearFits(resp int, args [][]byte) bool { return client.NearFits(resp, args) }
+func (s *Sidecar) NearFits(resp int, args [][]byte) bool {
+	c := s.grid.Load()
+	return c != nil && c.NearFits(resp, args)
+}
 
 func (s *Sidecar) NearAnswer(w *protocol.Writer, args [][]byte) bool {
 	c := s.grid.Load()
 	return c != nil && c.NearAnswer(w, args)
 }
 
-// NearLeft is for how many milliseconds what was read near counts.
-func (s *Sidecar) NearLeft() int64 {
+// NearLeft is for how long what was read near counts: as long as the shortest lease.
+func (s *Sidecar) NearLeft() time.Duration {
 	c := s.grid.Load()
 	if c == nil {
 		return 0
 	}
-	left, ok := c.NearVouched()
-	if !ok {
+	leases := c.NearLeases()
+	if len(leases) == 0 {
 		return 0
 	}
-	return max(0, left.Milliseconds())
+	shortest := slices.MinFunc(leases, func(a, b client.NearLease) int { return cmp.Compare(a.Left, b.Left) })
+	return max(0, shortest.Left)
 }
 
 // readNear reads for the near cache. A read that is to be tracked and is none of what is held there, such as TTL, goes on the same connection.
@@ -45,7 +51,6 @@ func (s *Sidecar) readNear(c *client.Client, f *server.Forwarded, done func(serv
 			if !tracked {
 				s.forgetKeys(f.Args)
 			}
-			s.restOn()
 		}
 		done(nearAnswer(v, err, f.Resp))
 	})
@@ -84,33 +89,41 @@ func (s *Sidecar) changed(key []byte) { s.srv.NearChanged(key) }
 func (s *Sidecar) lost()              { s.srv.NearLost() }
 func (s *Sidecar) rests() bool        { return s.srv.NearRests() }
 
-// restOn has lapses watched.
-func (s *Sidecar) restOn() {
-	select {
-	case s.lapses <- struct{}{}:
-	default:
-	}
-}
+// lapsePeriodShare is the part of the age bound that passes at most between two looks at the leases.
+const lapsePeriodShare = 4
 
-// watchLapses has clients that track told to drop everything when a lease has lapsed on which what they have read rests.
+// watchLapses has clients that track told to drop everything when a lease has lapsed. One that had lapsed before anybody rested on it is
+// asked for again before anything is read under it.
 func (s *Sidecar) watchLapses() {
+	looked := map[client.Sent]client.NearLease{}
 	for {
+		pause := s.staleness() / lapsePeriodShare
+		var leases []client.NearLease
+		if c := s.grid.Load(); c != nil {
+			leases = c.NearLeases()
+		}
+		if lapsed(looked, leases) && s.rests() {
+			s.lost()
+		}
+		clear(looked)
+		for _, l := range leases {
+			looked[l.Conn] = l
+			if l.Left > 0 {
+				pause = min(pause, l.Left)
+			}
+		}
 		select {
-		case <-s.lapses:
+		case <-time.After(pause):
 		case <-s.ctx.Done():
 			return
 		}
-		for s.rests() {
-			left, ok := s.grid.Load().NearVouched()
-			if !ok || left <= 0 {
-				s.lost()
-				break
-			}
-			select {
-			case <-time.After(left):
-			case <-s.ctx.Done():
-				return
-			}
-		}
 	}
+}
+
+// lapsed tells whether a lease has run out that had not, or that was another, at the last look. Connections that have ended have told so.
+func lapsed(looked map[client.Sent]client.NearLease, leases []client.NearLease) bool {
+	return slices.ContainsFunc(leases, func(l client.NearLease) bool {
+		before := looked[l.Conn]
+		return l.Left <= 0 && (before.Left > 0 || before.Until != l.Until)
+	})
 }

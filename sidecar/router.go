@@ -111,7 +111,11 @@ func (s *Sidecar) Forward(to server.NodeID, f *server.Forwarded, done func(serve
 	case f.Kind == server.ForwardExec:
 		s.exec(c, to, f, done)
 	case f.Kind == server.ForwardWatch:
-		s.session(f.Session).watch(s, c, to, f, done)
+		if of := s.session(f.Session); of != nil {
+			of.watch(s, c, to, f, done)
+			return
+		}
+		done(server.Answer{Outcome: server.NotExecuted})
 	default:
 		s.send(c, to, f, [][]string{words(f.Args)}, done)
 	}
@@ -121,9 +125,8 @@ func (s *Sidecar) Forward(to server.NodeID, f *server.Forwarded, done func(serve
 func (s *Sidecar) send(c *client.Client, to server.NodeID, f *server.Forwarded, lines [][]string, done func(server.Answer)) {
 	one := newAnswer(f, outside(c, lines), done)
 	side := client.Side{DB: f.DB, Resp: f.Resp}
-	of := s.session(f.Session)
 	var err error
-	if f.Session == 0 {
+	if of := s.session(f.Session); of == nil {
 		_, err = c.Begin(string(to), side, 0, lines, one.replies)
 	} else {
 		err = of.begin(c, string(to), side, f.First, lines, one.replies)

@@ -21,12 +21,15 @@ type session struct {
 	}
 }
 
-// session finds or makes what is kept of a session.
+// session finds or makes what is kept of a session; nil where it is closed, or was no session's command.
 func (s *Sidecar) session(id uint64) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	of := s.mu.sessions[id]
 	if of == nil {
+		if !s.srv.Lives(id) { // Closed was called, or will be: nobody would forget it
+			return nil
+		}
 		of = &session{}
 		of.mu.sent = map[string]client.Sent{}
 		s.mu.sessions[id] = of
@@ -108,9 +111,12 @@ func (of *session) turned(f *server.Forwarded, lines [][]string) [][]string {
 // exec sends a transaction on the line by which its keys are watched. Where that is lost nobody knows whether they have changed: nothing is
 // executed, as if they had.
 func (of *session) exec(c *client.Client, f *server.Forwarded, lines [][]string, done func(server.Answer)) {
-	of.mu.Lock()
-	line := of.mu.line
-	of.mu.Unlock()
+	var line *client.Line
+	if of != nil {
+		of.mu.Lock()
+		line = of.mu.line
+		of.mu.Unlock()
+	}
 	one := newAnswer(f, outside(c, lines), done)
 	err := errors.New("there is no line")
 	if line != nil {
@@ -135,7 +141,12 @@ func (of *session) lose() {
 
 // Unwatch ends what a session watches.
 func (s *Sidecar) Unwatch(id uint64) {
-	of := s.session(id)
+	s.mu.Lock()
+	of := s.mu.sessions[id]
+	s.mu.Unlock()
+	if of == nil {
+		return
+	}
 	of.mu.Lock()
 	defer of.mu.Unlock()
 	if of.mu.line != nil {

@@ -46,7 +46,6 @@ type Sidecar struct {
 	waiting atomic.Pointer[string]        // what commands are told until then
 	top     atomic.Pointer[topology]
 	watch   *client.NearWatch
-	lapses  chan struct{} // capacity 1: somebody rests on what was read near
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -69,7 +68,7 @@ func New(o Options) (*Sidecar, error) {
 	if len(o.Near.Prefixes) == 0 {
 		o.Near.Prefixes = []string{""}
 	}
-	s := &Sidecar{options: o, log: o.Server.Logger, lapses: make(chan struct{}, 1)}
+	s := &Sidecar{options: o, log: o.Server.Logger}
 	s.mu.sessions = map[uint64]*session{}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.options.Server.Router, s.options.Server.Partitions = s, partitions
@@ -134,6 +133,14 @@ func (s *Sidecar) join() {
 			return
 		}
 	}
+}
+
+// staleness is the age bound.
+func (s *Sidecar) staleness() time.Duration {
+	if s.options.Near.Staleness > 0 {
+		return s.options.Near.Staleness
+	}
+	return time.Second // package client's
 }
 
 // found begins to use the grid.

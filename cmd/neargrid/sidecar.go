@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/neargrid/neargrid/client"
+	gridclient "github.com/neargrid/neargrid/client"
 	"github.com/neargrid/neargrid/nearcache"
 	"github.com/neargrid/neargrid/server"
 	"github.com/neargrid/neargrid/sidecar"
@@ -123,7 +123,7 @@ func sidecarOptions(in inputs) (o sidecar.Options, err error) {
 }
 
 // nearOptions are those of the near cache.
-func nearOptions(in inputs) (near client.NearCache, err error) {
+func nearOptions(in inputs) (near gridclient.NearCache, err error) {
 	if near.MemoryMax, err = server.ParseMemory(in.text("near-memory")); err != nil || near.MemoryMax < nearcache.MemoryBytesMin {
 		return near, in.wrong("near-memory", fmt.Sprintf("write a size such as 64mb, at least %d bytes", nearcache.MemoryBytesMin))
 	}
@@ -135,7 +135,7 @@ func nearOptions(in inputs) (near client.NearCache, err error) {
 }
 
 // gridClient is how the sidecar connects to the grid.
-func gridClient(in inputs) (o client.Options, err error) {
+func gridClient(in inputs) (o gridclient.Options, err error) {
 	if o.Password, err = password(in, "password-file"); err != nil {
 		return o, err
 	}

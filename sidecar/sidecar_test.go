@@ -1,0 +1,461 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/neargrid/neargrid/client"
+	"github.com/neargrid/neargrid/internal/testredis"
+	"github.com/neargrid/neargrid/server"
+	"go.uber.org/goleak"
+)
+
+// grid is three nodes that all tests of the package use; each has keys of its own.
+var grid = sync.OnceValues(func() (*testredis.Server, error) { return testredis.LaunchDev(3) })
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if s, err := grid(); err == nil {
+		s.Stop()
+	}
+	testredis.RemoveBinary()
+	if err := goleak.Find(goleak.IgnoreCurrent()); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func nodeAddr(t *testing.T) string {
+	t.Helper()
+	s, err := grid()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Addr
+}
+
+// wire is the network between a sidecar and its grid.
+type wire struct {
+	mu struct {
+		sync.Mutex
+		cut   bool // nothing connects
+		conns []*wireConn
+	}
+}
+
+// wireConn is a connection whose bytes a wire may hold back.
+type wireConn struct {
+	net.Conn
+	gate sync.RWMutex // held for writing: nothing arrives
+}
+
+func (c *wireConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.gate.RLock()
+	defer c.gate.RUnlock()
+	return n, err
+}
+
+func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	w.mu.Lock()
+	cut := w.mu.cut
+	w.mu.Unlock()
+	if cut {
+		return nil, errors.New("the wire is cut")
+	}
+	nc, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &wireConn{Conn: nc}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.conns = append(w.mu.conns, c)
+	return c, nil
+}
+
+// set cuts the wire, or mends it.
+func (w *wire) set(cut bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.cut = cut
+	if cut {
+		for _, c := range w.mu.conns {
+			c.Close()
+		}
+		w.mu.conns = nil
+	}
+}
+
+// freeze has nothing arrive any more on the connections that there are, until the function it returns is called.
+func (w *wire) freeze() (thaw func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	conns := w.mu.conns
+	for _, c := range conns {
+		c.gate.Lock()
+	}
+	return func() {
+		for _, c := range conns {
+			c.gate.Unlock()
+		}
+	}
+}
+
+type rig struct {
+	*testing.T
+	*Sidecar
+	wire   *wire
+	socket string
+}
+
+// start starts a sidecar before the grid.
+func start(t *testing.T, change func(*Options)) *rig {
+	t.Helper()
+	w := &wire{}
+	socket := filepath.Join(t.TempDir(), "s")
+	o := Options{
+		Server: server.Options{Listen: "127.0.0.1:0", Unixsocket: socket, Logger: slog.New(slog.DiscardHandler)},
+		Client: client.Options{Dial: w.dial},
+	}
+	if change != nil {
+		change(&o)
+	}
+	if len(o.Join) == 0 {
+		o.Join = []string{nodeAddr(t)}
+	}
+	s, err := New(o)
+	if err == nil {
+		err = s.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := s.Close(ctx); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return &rig{t, s, w, socket}
+}
+
+// started is a sidecar that has found the grid.
+func started(t *testing.T, change func(*Options)) *rig {
+	t.Helper()
+	r := start(t, change)
+	eventually(t, "the grid is found", func() bool { return r.Waiting() == "" })
+	return r
+}
+
+func dial(t *testing.T, addr string) *testredis.Conn {
+	t.Helper()
+	c, err := testredis.Dial(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func (r *rig) conn() *testredis.Conn { r.Helper(); return dial(r.T, r.socket) }
+
+const patience = 20 * time.Second
+
+// eventually waits for what another process brings about.
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+func want(t *testing.T, c *testredis.Conn, reply string, line string) {
+	t.Helper()
+	if got := c.Do(t, strings.Fields(line)...); short(got) != reply {
+		t.Fatalf("%s: %s, want %s", line, short(got), reply)
+	}
+}
+
+// short is a reply on one line, its kinds included.
+func short(v testredis.Value) string {
+	switch {
+	case v.Nil:
+		return string(v.Kind) + "nil"
+	case v.Kind == testredis.Null:
+		return "_"
+	case v.Elems == nil && !v.IsAggregate():
+		return string(v.Kind) + v.Text
+	}
+	parts := make([]string, len(v.Elems))
+	for i, e := range v.Elems {
+		parts[i] = short(e)
+	}
+	return string(v.Kind) + "[" + strings.Join(parts, " ") + "]"
+}
+
+// hits is the number of reads answered from memory so far.
+func (r *rig) hits() int64 {
+	stats, _ := r.grid.Load().NearStats()
+	return stats.Hits
+}
+
+// holds reads a key until the answer comes from memory.
+func (r *rig) holds(c *testredis.Conn, key, value string) {
+	r.Helper()
+	eventually(r.T, key+" is held", func() bool {
+		before := r.hits()
+		if got := c.Do(r.T, "GET", key); got.Text != value {
+			r.Fatalf("GET %s: %s, want %s", key, short(got), value)
+		}
+		return r.hits() > before
+	})
+}
+
+// TestReplies: in both protocols every command that may be answered from memory answers as a node does, when it is not held and when it is.
+func TestReplies(t *testing.T) {
+	r := started(t, nil)
+	node := dial(t, nodeAddr(t))
+	for _, line := range []string{
+		"SET rep:s value", "SET rep:n 12", "SETBIT rep:b 7 1", "HSET rep:h a 1 b 2.5 c x", "RPUSH rep:l a b c b",
+		"SADD rep:set one", "ZADD rep:z 1 one 2.5 two inf three", "SET {rep}1 x", "SET {rep}2 y", "SADD {rep}s1 a b", "SADD {rep}s2 b",
+	} {
+		if v := node.Do(t, strings.Fields(line)...); v.IsError() {
+			t.Fatalf("%s: %s", line, v.Text)
+		}
+	}
+	lines := `GET rep:s|GET rep:none|GET rep:h|STRLEN rep:s|STRLEN rep:none|GETRANGE rep:s 1 2|GETBIT rep:b 7|BITCOUNT rep:b|BITPOS rep:b 1
+		HGET rep:h a|HGET rep:h none|HGET rep:none a|HMGET rep:h a none|HGETALL rep:h|HGETALL rep:none|HKEYS rep:h|HVALS rep:h|HLEN rep:h|HEXISTS rep:h a|HSTRLEN rep:h c
+		LRANGE rep:l 0 -1|LINDEX rep:l 0|LINDEX rep:l 9|LLEN rep:l|LPOS rep:l b|LPOS rep:l none|LPOS rep:l b COUNT 0
+		SMEMBERS rep:set|SISMEMBER rep:set one|SMISMEMBER rep:set one two|SCARD rep:set
+		ZSCORE rep:z one|ZSCORE rep:z two|ZSCORE rep:z three|ZSCORE rep:z none|ZMSCORE rep:z one none|ZRANGE rep:z 0 -1|ZRANGE rep:z 0 -1 WITHSCORES|ZRANGEBYSCORE rep:z 0 5 WITHSCORES
+		ZRANK rep:z two|ZRANK rep:z none|ZREVRANK rep:z one|ZCARD rep:z|ZCOUNT rep:z 0 5|ZREVRANGE rep:z 0 0|TYPE rep:s|TYPE rep:none|TYPE rep:z
+		MGET rep:s rep:none rep:h rep:n|MGET rep:s|MGET {rep}1 {rep}2|SINTER {rep}s1 {rep}s2|SINTER rep:set {rep}s1|TTL rep:s|EXISTS rep:s rep:n rep:none
+		GET|GET a b|HGET rep:h|ZRANGE rep:z a b|LRANGE rep:l x y|GETRANGE rep:s a b|OBJECT ENCODING rep:n|SORT rep:l ALPHA|GRID.READ GET rep:s|GRID.READ GET|GRID.READ SET rep:s 1`
+	for _, resp := range []string{"2", "3"} {
+		near, node := r.conn(), dial(t, nodeAddr(t))
+		near.Do(t, "HELLO", resp)
+		node.Do(t, "HELLO", resp)
+		for _, line := range strings.FieldsFunc(lines, func(c rune) bool { return c == '|' || c == '\n' }) {
+			args := strings.Fields(line)
+			right := short(node.Do(t, args...))
+			for range 3 {
+				if got := short(near.Do(t, args...)); got != right {
+					t.Errorf("RESP%s %s: %s, a node says %s", resp, line, got, right)
+				}
+			}
+		}
+	}
+}
+
+// TestHit: what was read once is answered from memory, in the order of the pipeline, and dropped when anybody writes it.
+func TestHit(t *testing.T) {
+	r := started(t, nil)
+	c, node := r.conn(), dial(t, nodeAddr(t))
+	want(t, node, "+OK", "SET hit:k 1")
+	r.holds(c, "hit:k", "1")
+	want(t, node, "+OK", "SET hit:k 2")
+	eventually(t, "the new value", func() bool { return c.Do(t, "GET", "hit:k").Text == "2" })
+	r.holds(c, "hit:k", "2")
+	want(t, c, "+OK", "SELECT 1") // another key of that name
+	want(t, c, "$nil", "GET hit:k")
+	want(t, c, "+OK", "SET hit:k one")
+	want(t, c, "$one", "GET hit:k")
+	want(t, c, "+OK", "SELECT 0")
+	want(t, c, "$2", "GET hit:k")
+}
+
+// TestPrefixes: keys without one of the prefixes are read from the grid each time.
+func TestPrefixes(t *testing.T) {
+	r := started(t, func(o *Options) { o.Near.Prefixes = []string{"pre:in"} })
+	c := r.conn()
+	want(t, c, "+OK", "MSET pre:in 1 pre:out 2")
+	r.holds(c, "pre:in", "1")
+	for range 3 {
+		before := r.hits()
+		want(t, c, "$2", "GET pre:out")
+		if r.hits() != before {
+			t.Fatal("a key without a prefix was answered from memory")
+		}
+	}
+	want(t, c, "*[$1 $2]", "MGET pre:in pre:out")
+}
+
+// TestOwnWrites: whoever is behind the sidecar reads what was acknowledged to anybody behind it.
+func TestOwnWrites(t *testing.T) {
+	r := started(t, nil)
+	a, b := r.conn(), r.conn()
+	for i := range 300 {
+		key, value := "own:"+strconv.Itoa(i%5), strconv.Itoa(i)
+		writer, reader := a, b
+		if i%2 == 0 {
+			writer, reader = b, a
+		}
+		switch i % 4 {
+		case 0:
+			want(t, writer, "+OK", "SET "+key+" "+value)
+		case 1:
+			want(t, writer, "+OK", "MSET "+key+" "+value+" own:x 1")
+		case 2:
+			want(t, writer, "+OK", "MULTI")
+			want(t, writer, "+QUEUED", "SET "+key+" "+value)
+			want(t, writer, "*[+OK]", "EXEC")
+		case 3:
+			writer.Do(t, "DEL", key)
+			want(t, writer, ":"+strconv.Itoa(len(value)), "APPEND "+key+" "+value)
+		}
+		want(t, reader, "$"+value, "GET "+key)
+		want(t, reader, "$"+value, "GET "+key)
+	}
+}
+
+// TestOrder: a pipeline's commands on one key see each other in their order, whatever way they go.
+func TestOrder(t *testing.T) {
+	r := started(t, nil)
+	c := r.conn()
+	for round := range 20 {
+		key := "order:" + strconv.Itoa(round)
+		var wants []string
+		say := func(reply string, args ...string) {
+			c.Queue(args...)
+			wants = append(wants, reply)
+		}
+		say("$nil", "GET", key) // read near
+		for i := range 20 {
+			value := strconv.Itoa(i)
+			say("+OK", "SET", key, value)
+			say("$"+value, "GET", key)
+			say("*[$"+value+" $nil]", "MGET", key, "order:none")
+			say(":"+strconv.Itoa(i+1), "INCR", key)
+			say("$"+strconv.Itoa(i+1), "GET", key)
+			say(":1", "EXISTS", key)
+		}
+		say(":1", "DEL", key, "order:none")
+		say("$nil", "GET", key)
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range wants {
+			got, err := c.Receive()
+			if err != nil || short(got) != want {
+				t.Fatalf("round %d, reply %d: %s, %v, want %s", round, i, short(got), err, want)
+			}
+		}
+	}
+}
+
+// TestTransactions: MULTI, WATCH and DISCARD are those of a node.
+func TestTransactions(t *testing.T) {
+	r := started(t, nil)
+	c, other := r.conn(), r.conn()
+	want(t, c, "+OK", "SET tx:a 1")
+	exec := func(reply string) {
+		t.Helper()
+		want(t, c, "+OK", "MULTI")
+		want(t, c, "+QUEUED", "INCR tx:a")
+		want(t, c, "+QUEUED", "GET tx:a")
+		want(t, c, reply, "EXEC")
+	}
+	exec("*[:2 $2]")
+	want(t, c, "+OK", "WATCH tx:a")
+	exec("*[:3 $3]")
+	want(t, c, "+OK", "WATCH tx:a")
+	want(t, other, "+OK", "SET tx:a 10")
+	exec("*nil")
+	exec("*[:11 $11]") // nothing is watched any more
+	want(t, c, "+OK", "WATCH tx:a")
+	want(t, other, "+OK", "SET tx:a 20")
+	want(t, c, "+OK", "UNWATCH")
+	exec("*[:21 $21]")
+	want(t, c, "+OK", "WATCH tx:a")
+	r.wire.set(true) // nobody knows whether it changes meanwhile
+	r.wire.set(false)
+	exec("*nil")
+	eventually(t, "a transaction is executed again", func() bool {
+		return !c.Do(t, "SET", "tx:a", "1").IsError()
+	})
+	exec("*[:2 $2]")
+	want(t, c, "+OK", "MULTI")
+	want(t, c, "+QUEUED", "SET tx:a 5")
+	want(t, c, "+QUEUED", "SET tx:b 5")
+	if v := c.Do(t, "EXEC"); !strings.HasPrefix(v.Text, "CROSSSLOT ") {
+		t.Fatalf("EXEC over two slots: %s", short(v))
+	}
+	want(t, c, "+OK", "MULTI")
+	want(t, c, "+QUEUED", "SET tx:a 5")
+	want(t, c, "+QUEUED", "SELECT 3")
+	if v := c.Do(t, "EXEC"); !strings.HasPrefix(v.Text, "CROSSSLOT ") {
+		t.Fatalf("EXEC that would change a shared connection: %s", short(v))
+	}
+	want(t, c, "$2", "GET tx:a")
+	if v := c.Do(t, "WAIT", "1", "10"); !v.IsError() {
+		t.Fatalf("WAIT: %s", short(v))
+	}
+}
+
+// TestWalks: commands about all keys speak for the grid.
+func TestWalks(t *testing.T) {
+	r := started(t, nil)
+	c := r.conn()
+	const count = 50
+	for i := range count {
+		want(t, c, "+OK", fmt.Sprintf("SET walk:%d 1", i))
+	}
+	seen, cursor := map[string]bool{}, "0"
+	for {
+		v := c.Do(t, "SCAN", cursor, "MATCH", "walk:*", "COUNT", "100")
+		for _, key := range v.Elems[1].Elems {
+			seen[key.Text] = true
+		}
+		if cursor = v.Elems[0].Text; cursor == "0" {
+			break
+		}
+	}
+	if len(seen) != count {
+		t.Errorf("SCAN finds %d keys, want %d", len(seen), count)
+	}
+	if v := c.Do(t, "DBSIZE"); v.Int() < count {
+		t.Errorf("DBSIZE: %s", short(v))
+	}
+	if v := c.Do(t, "KEYS", "walk:*"); len(v.Elems) != count {
+		t.Errorf("KEYS finds %d", len(v.Elems))
+	}
+	want(t, c, "+OK", "SELECT 9")
+	want(t, c, "+OK", "SET walk:9 1")
+	want(t, c, "+OK", "FLUSHDB")
+	want(t, c, ":0", "DBSIZE")
+}
+
+// TestInfo: INFO tells what the near cache does.
+func TestInfo(t *testing.T) {
+	r := started(t, func(o *Options) { o.Near.Staleness = 700 * time.Millisecond })
+	c := r.conn()
+	want(t, c, "+OK", "SET info:k 1")
+	r.holds(c, "info:k", "1")
+	text := c.Do(t, "INFO", "nearcache").Text
+	for _, line := range []string{"# Nearcache", "grid_state:connected", "grid_nodes:3", "near_hits:", "near_hit_rate:0.", "near_age_bound_ms:700", "near_entries:1", "near_bytes:", "near_lease_left_ms:"} {
+		if !strings.Contains(text, line) {
+			t.Errorf("INFO has no %q:\n%s", line, text)
+		}
+	}
+	if text := c.Do(t, "INFO").Text; !strings.Contains(text, "\r\nloading:0\r\n") || strings.Contains(text, "# Grid") {
+		t.Errorf("INFO:\n%s", text)
+	}
+	if v := c.Do(t, "GRID.STATUS"); v.IsError() {
+		t.Errorf("GRID.STATUS: %s", short(v))
+	}
+}
