@@ -169,8 +169,9 @@ func TestTrackingRests(t *testing.T) {
 		t.Fatalf("told %s, though nothing has changed", short(v))
 	}
 	want(t, node, "+OK", "SET rests:k 2")
-	c = r.tracker()
-	want(t, c, "$2", "GET rests:k")
+	if v := pushed(t, c); short(v) != ">[$invalidate *[$rests:k]]" {
+		t.Fatalf("told %s", short(v))
+	}
 }
 
 // TestRedirect: RESP2 clients hear of changes on another connection.

@@ -20,7 +20,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// grid is three nodes that all tests of the package use; each has keys of its own.
+// grid is three nodes that all tests of the package use, one after the other.
 var grid = sync.OnceValues(func() (*testredis.Server, error) { return testredis.LaunchDev(3) })
 
 func TestMain(m *testing.M) {
@@ -120,9 +120,10 @@ type rig struct {
 	socket string
 }
 
-// start starts a sidecar before the grid.
+// start starts a sidecar of an empty grid; it need not have found it yet.
 func start(t *testing.T, change func(*Options)) *rig {
 	t.Helper()
+	want(t, dial(t, nodeAddr(t)), "+OK", "FLUSHALL")
 	w := &wire{}
 	socket := filepath.Join(t.TempDir(), "s")
 	o := Options{
