@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,6 +60,17 @@ type wire struct {
 type wireConn struct {
 	net.Conn
 	gate sync.RWMutex // held for writing: nothing arrives
+	out  sync.RWMutex // the same: nothing is sent
+	near atomic.Bool  // it has turned tracking on
+}
+
+func (c *wireConn) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("TRACKING")) {
+		c.near.Store(true)
+	}
+	c.out.RLock()
+	defer c.out.RUnlock()
+	return c.Conn.Write(p)
 }
 
 func (c *wireConn) Read(p []byte) (int, error) {
@@ -100,17 +113,44 @@ func (w *wire) set(cut bool) {
 
 // freeze has nothing arrive any more on the connections that there are, until the function it returns is called.
 func (w *wire) freeze() (thaw func()) {
+	return w.hold(func(c *wireConn) *sync.RWMutex { return &c.gate })
+}
+
+// freezeNear is freeze for near connections alone; holdOthers has nothing sent any more on those that are none.
+func (w *wire) freezeNear() (thaw func()) {
+	return w.hold(func(c *wireConn) *sync.RWMutex {
+		if c.near.Load() {
+			return &c.gate
+		}
+		return nil
+	})
+}
+
+func (w *wire) holdOthers() (release func()) {
+	return w.hold(func(c *wireConn) *sync.RWMutex {
+		if !c.near.Load() {
+			return &c.out
+		}
+		return nil
+	})
+}
+
+// hold locks one of each connection's locks, or none, until the function it returns is called.
+func (w *wire) hold(which func(*wireConn) *sync.RWMutex) (release func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	conns := w.mu.conns
-	for _, c := range conns {
-		c.gate.Lock()
-	}
-	return func() {
-		for _, c := range conns {
-			c.gate.Unlock()
+	var held []*sync.RWMutex
+	for _, c := range w.mu.conns {
+		if lock := which(c); lock != nil {
+			lock.Lock()
+			held = append(held, lock)
 		}
 	}
+	return sync.OnceFunc(func() {
+		for _, lock := range held {
+			lock.Unlock()
+		}
+	})
 }
 
 type rig struct {
@@ -356,6 +396,38 @@ func TestOrder(t *testing.T) {
 				t.Fatalf("round %d, reply %d: %s, %v, want %s", round, i, short(got), err, want)
 			}
 		}
+	}
+}
+
+// TestOwnWritesRace: a write is under way while another client's read fills the cache with what was before. Neither the writer reads that behind
+// its write, nor anybody once the write was acknowledged, though the grid's word of it is late.
+func TestOwnWritesRace(t *testing.T) {
+	r := started(t, func(o *Options) { o.Near.Staleness = 10 * time.Second })
+	writer, reader := r.conn(), r.conn()
+	want(t, writer, "+OK", "SET race:k old")
+	release := r.wire.holdOthers()
+	defer release()
+	writer.Queue("SET", "race:k", "new")
+	if err := writer.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r.holds(reader, "race:k", "old")
+	writer.Queue("GET", "race:k") // behind the write
+	if err := writer.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r.holds(reader, "race:k", "old") // the command before has been taken
+	thaw := r.wire.freezeNear()
+	defer thaw()
+	release()
+	for _, want := range []string{"+OK", "$new"} {
+		if v, err := writer.Receive(); err != nil || short(v) != want {
+			t.Fatalf("the writer: %s, %v, want %s", short(v), err, want)
+		}
+	}
+	reader.Timeout = 200 * time.Millisecond
+	if v, err := reader.Call("GET", "race:k"); err == nil && v.Text == "old" {
+		t.Error("a reader behind the sidecar gets the old value after the write was acknowledged")
 	}
 }
 
