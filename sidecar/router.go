@@ -249,5 +249,5 @@ func errorReply(text string) []byte {
 	return w.Buf
 }
 
-// partitionOf keeps what noGrid says in step with what the server counts by.
+// The server's partitions are equal ranges of slots.
 var _ = [1]struct{}{}[partition.Slots%partitions]
