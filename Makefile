@@ -23,8 +23,8 @@ run: build ## build, start a grid of three nodes for trying things out, and prin
 	exec bin/neargrid dev
 
 .PHONY: test
-test: ## run all tests; fetches a redis-server to compare with where it can
-	@scripts/need redis-server
+test: ## run all tests; fetches a redis-server to compare with, and a Node.js to use a sidecar from, where it can
+	@scripts/need redis-server redis-cli node npm
 	$(GO) test ./...
 
 .PHONY: lint

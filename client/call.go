@@ -16,6 +16,7 @@ type call struct {
 	seq     uint64                        // its place among all calls of the connection, from 1
 	err     error                         // a *ConnError, or nil
 	hook    func(i int, v protocol.Value) // called by the reader with each reply, in order with pushes
+	then    func(k *call)                 // called in place of waking who waits: nobody does
 	state   atomic.Uint32
 	done    chan struct{} // capacity 1
 	one     [1]protocol.Value
@@ -37,14 +38,14 @@ func newCalls() *sync.Pool {
 // newCall returns a call for so many replies. It is freed unless wait returned errAbandoned.
 func (c *conn) newCall(want int) *call {
 	k := c.node.client.calls.Get().(*call)
-	k.want, k.err, k.hook = want, nil, nil
+	k.want, k.err, k.hook, k.then = want, nil, nil, nil
 	k.state.Store(callWaiting)
 	k.replies = k.one[:0]
 	return k
 }
 
 func (k *call) free() {
-	k.replies, k.hook, k.one[0] = nil, nil, protocol.Value{}
+	k.replies, k.hook, k.then, k.one[0] = nil, nil, nil, protocol.Value{}
 	k.pool.Put(k)
 }
 
@@ -89,6 +90,11 @@ func (c *conn) roundTrip(ctx context.Context, lines [][]string, take func(replie
 // end tells who waits for a call, or returns the call where nobody does.
 func (k *call) end(err error) {
 	k.err = err
+	if k.then != nil {
+		k.then(k)
+		k.free()
+		return
+	}
 	if k.state.CompareAndSwap(callWaiting, callAnswered) {
 		k.done <- struct{}{}
 		return

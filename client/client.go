@@ -136,10 +136,13 @@ func (c *Client) forget(conn *conn) {
 	c.mu.Unlock()
 }
 
+// own is the side of the client's own commands.
+func (c *Client) own() Side { return Side{DB: c.options.DB, Resp: 3} }
+
 // greeting is what every connection begins with.
-func (c *Client) greeting() [][]string {
-	lines := [][]string{c.options.hello()}
-	if db := c.options.DB; db != 0 {
+func (c *Client) greeting(side Side) [][]string {
+	lines := [][]string{c.options.hello(side.Resp)}
+	if db := side.DB; db != 0 {
 		lines = append(lines, []string{"SELECT", itoa(db)})
 	}
 	return lines

@@ -20,10 +20,11 @@ import (
 //
 // A command whose context ends leaves its place in the queue behind: its reply is read and dropped.
 type conn struct {
-	node *node
-	lane int
-	nc   net.Conn
-	dec  *protocol.Decoder
+	node   *node
+	lane   int
+	number Sent
+	nc     net.Conn
+	dec    *protocol.Decoder
 
 	onPush func(protocol.Value) // called by the reader, in order with replies
 	onFail func()               // called once, before any command that waits learns of the failure
@@ -65,7 +66,7 @@ func dialConn(ctx context.Context, n *node, lane int, lines [][]string) (*conn, 
 		return nil, &ConnError{Node: n.addr, Op: "connect", Err: err}
 	}
 	c := &conn{
-		node: n, lane: lane, nc: nc,
+		node: n, lane: lane, number: Sent(sentLast.Add(1)), nc: nc,
 		dec:    &protocol.Decoder{R: bufio.NewReaderSize(nc, readBytes)},
 		wake:   make(chan struct{}, 1),
 		failed: make(chan struct{}),
@@ -162,7 +163,8 @@ func (c *conn) enqueue(ctx context.Context, k *call, lines [][]string) error {
 			return &ConnError{Node: c.node.addr, Op: "send", Err: err}
 		}
 		if !c.fullLocked(k.want) {
-			break
+			c.putLocked(k, lines)
+			return nil
 		}
 		if c.mu.room == nil {
 			c.mu.room = make(chan struct{})
@@ -176,6 +178,10 @@ func (c *conn) enqueue(ctx context.Context, k *call, lines [][]string) error {
 			return &ConnError{Node: c.node.addr, Op: "send", Err: ctx.Err()}
 		}
 	}
+}
+
+// putLocked encodes a call's lines, behind those that wait already, and gives back the lock.
+func (c *conn) putLocked(k *call, lines [][]string) {
 	idle := len(c.mu.out) == 0
 	for _, line := range lines {
 		c.mu.out = protocol.AppendCommand(c.mu.out, line...)
@@ -191,7 +197,6 @@ func (c *conn) enqueue(ctx context.Context, k *call, lines [][]string) error {
 		default:
 		}
 	}
-	return nil
 }
 
 // fullLocked tells whether so many more commands must wait. One request alone never does, however large.

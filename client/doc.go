@@ -64,6 +64,7 @@
 //	load.go         GetOrLoad
 //	near.go         the near cache; near_fetch.go a read that fills it; near_link.go the connection it rests on; near_table.go
 //	                partitions and nodes; near_clock*.go the clock; outside.go for other clients in the same program
+//	async.go        for programs that pass on others' commands; near_watch.go the same for near reads, and what the servers say of them
 //	reply.go        replies; error.go errors
 //
 // Package goredis, below, is an adapter for programs that use go-redis.

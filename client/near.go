@@ -32,6 +32,8 @@ type NearCache struct {
 	Staleness time.Duration
 	// SuspendSafe has the clock go on while the machine is suspended; it makes a hit slower, about 0.3 µs. Linux alone has it.
 	SuspendSafe bool
+	// Watch, where it is set, is told what the servers say of what was read.
+	Watch *NearWatch
 }
 
 const (
@@ -256,15 +258,25 @@ func viewOf(args []string) string {
 
 // readMany is MGET: each key on its own, what is not held all at the same time.
 func (n *near) readMany(ctx context.Context, st *nearState, args []string) (protocol.Value, error) {
+	get := specOf("GET")
+	return n.readEach(args, func(line []string) (protocol.Value, error) {
+		if !n.matches(line[1]) {
+			return n.past(ctx, get, line)
+		}
+		return n.fetch(ctx, st, nearcache.NewKey(n.client.options.DB, line[1]), "", line)
+	})
+}
+
+// readEach answers MGET from the cache, and what is not held by GETs of a key each, all at the same time.
+func (n *near) readEach(args []string, read func(line []string) (protocol.Value, error)) (protocol.Value, error) {
 	joined := protocol.Value{Kind: '*', Elems: make([]protocol.Value, len(args)-1)}
 	failures := make([]error, len(args)-1)
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, mgetFlightsMax)
-	get := specOf("GET")
+	st := n.state.Load()
 	for i, key := range args[1:] {
-		k := nearcache.NewKey(n.client.options.DB, key)
-		if n.matches(key) {
-			if held, ok := st.cache.Get(k, n.now()); ok {
+		if st != nil && n.matches(key) {
+			if held, ok := st.cache.Get(nearcache.NewKey(n.client.options.DB, key), n.now()); ok {
 				joined.Elems[i], _ = decodeHeld(held)
 				continue
 			}
@@ -272,12 +284,7 @@ func (n *near) readMany(ctx context.Context, st *nearState, args []string) (prot
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			line := []string{"GET", key}
-			if n.matches(key) {
-				joined.Elems[i], failures[i] = n.fetch(ctx, st, k, "", line)
-			} else {
-				joined.Elems[i], failures[i] = n.past(ctx, get, line)
-			}
+			joined.Elems[i], failures[i] = read([]string{"GET", key})
 			if IsCode(failures[i], "WRONGTYPE") { // MGET has no value for it, where GET has an error
 				joined.Elems[i], failures[i] = protocol.Value{Kind: '_', Null: true}, nil
 			}

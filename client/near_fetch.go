@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/neargrid/neargrid/nearcache"
@@ -32,7 +31,14 @@ type flightID struct{ key, view string }
 //
 // With B's write the snapshot is no longer current, and B sends a request of its own.
 func (n *near) fetch(ctx context.Context, st *nearState, k nearcache.Key, view string, args []string) (protocol.Value, error) {
-	s := specOf(args[0])
+	if v, ok, err := n.fetchNear(ctx, st, k, view, args); ok {
+		return v, err
+	}
+	return n.past(ctx, specOf(args[0]), args)
+}
+
+// fetchNear is fetch where the near connection of the key's node is there; else ok is false, and nothing is known of the key.
+func (n *near) fetchNear(ctx context.Context, st *nearState, k nearcache.Key, view string, args []string) (v protocol.Value, ok bool, err error) {
 	id := flightID{args[1], view}
 	for range nearTriesMax {
 		t := n.client.table.Load()
@@ -60,22 +66,18 @@ func (n *near) fetch(ctx context.Context, st *nearState, k nearcache.Key, view s
 		}
 		f, mine := n.board(id, st, snapshot)
 		if mine {
-			v, ok, err := n.fly(ctx, conn, f, id, k, args)
-			if ok {
-				return v, err
-			}
-			break
+			return n.fly(ctx, conn, f, id, k, args)
 		}
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			return protocol.Value{}, &ConnError{Node: owner.addr, Op: "read", Sent: true, Err: ctx.Err()}
+			return v, true, &ConnError{Node: owner.addr, Op: "read", Sent: true, Err: ctx.Err()}
 		}
 		if f.ok {
-			return f.v, nil
+			return f.v, true, nil
 		}
 	}
-	return n.past(ctx, s, args)
+	return v, false, nil
 }
 
 // board returns the flight that answers a read, its own where there is none that it may join.
@@ -141,7 +143,7 @@ func encodeHeld(v protocol.Value) []byte {
 	if v.Kind == '$' && !v.Null {
 		return append(append(make([]byte, 0, 1+len(v.Str)), '$'), v.Str...)
 	}
-	return appendValue(nil, v)
+	return protocol.AppendValue(nil, v)
 }
 
 func decodeHeld(held []byte) (protocol.Value, error) {
@@ -153,41 +155,4 @@ func decodeHeld(held []byte) (protocol.Value, error) {
 	}
 	d := protocol.Decoder{R: bufio.NewReaderSize(bytes.NewReader(held), 512)}
 	return d.Decode()
-}
-
-// appendValue appends a reply as RESP3 has it, for Decoder to read. Attributes are left out.
-func appendValue(b []byte, v protocol.Value) []byte {
-	head := func(n int64) {
-		b = append(b, v.Kind)
-		b = strconv.AppendInt(b, n, 10)
-		b = append(b, '\r', '\n')
-	}
-	switch {
-	case v.Null:
-		return append(b, "_\r\n"...)
-	case v.Kind == ':':
-		head(v.Int)
-		return b
-	case v.Kind == '#':
-		if v.Int != 0 {
-			return append(b, "#t\r\n"...)
-		}
-		return append(b, "#f\r\n"...)
-	case v.Kind == '$' || v.Kind == '=' || v.Kind == '!':
-		head(int64(len(v.Str)))
-		b = append(b, v.Str...)
-		return append(b, '\r', '\n')
-	case v.Kind == '*' || v.Kind == '~' || v.Kind == '>':
-		head(int64(len(v.Elems)))
-	case v.Kind == '%':
-		head(int64(len(v.Elems) / 2))
-	default: // a line: simple string, double, big number, error
-		b = append(b, v.Kind)
-		b = append(b, v.Str...)
-		return append(b, '\r', '\n')
-	}
-	for _, e := range v.Elems {
-		b = appendValue(b, e)
-	}
-	return b
 }

@@ -28,7 +28,7 @@ type nearLink struct {
 
 // open connects to a node for near-cached reads. The caller starts the connection, then begin has the first lease.
 func (n *near) open(ctx context.Context, to *node) (*conn, error) {
-	lines := append(n.client.greeting(), []string{"CLIENT", "TRACKING", "ON"})
+	lines := append(n.client.greeting(n.client.own()), []string{"CLIENT", "TRACKING", "ON"})
 	conn, err := dialConn(ctx, to, laneNear, lines)
 	if err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ func (l *nearLink) keep() {
 			timer.Stop()
 			return
 		}
-		if !l.link.TakeUsed() {
+		if used := l.link.TakeUsed(); !used && !l.near.options.Watch.rests() {
 			if !l.lapsed(l.near.now()) {
 				continue
 			}
@@ -205,10 +205,12 @@ func (l *nearLink) push(v protocol.Value) {
 	case "invalidate":
 		if what.Null { // a flush
 			cache.InvalidateNode(l.node)
+			l.near.options.Watch.lost()
 			return
 		}
 		for _, key := range what.Elems {
 			cache.InvalidateBytes(key.Str)
+			l.near.options.Watch.changed(key.Str)
 		}
 	case "grid-invalidate":
 		for _, p := range what.Elems {
@@ -218,9 +220,13 @@ func (l *nearLink) push(v protocol.Value) {
 			}
 			cache.InvalidateNode(l.node) // the node is talked to directly, and its partitions are not known here
 		}
+		l.near.options.Watch.lost()
 		l.near.client.refreshSoon()
 	}
 }
 
 // close is told that the connection has failed: nothing that rests on it may be used any more.
-func (l *nearLink) close() { l.link.Close() }
+func (l *nearLink) close() {
+	l.link.Close()
+	l.near.options.Watch.lost()
+}

@@ -13,6 +13,7 @@ const (
 	laneBulk        // large requests, so that small ones need not wait behind them
 	laneNear        // near-cached reads, pushes and leases
 	laneCount
+	laneSide = laneCount // of a side: see async.go
 )
 
 // node is a server that commands are sent to.
@@ -20,13 +21,14 @@ type node struct {
 	client *Client
 	addr   string
 	lanes  [laneCount]lane
-	pool   pool // connections that one command has for itself
+	pool   pool     // connections that one command has for itself
+	sides  sync.Map // of *lane, by Side: see async.go
 }
 
 func newNode(c *Client, addr string) *node {
 	n := &node{client: c, addr: addr}
 	for i := range n.lanes {
-		n.lanes[i].node, n.lanes[i].index = n, i
+		n.lanes[i].node, n.lanes[i].index, n.lanes[i].side = n, i, c.own()
 	}
 	n.pool.node = n
 	return n
@@ -36,6 +38,7 @@ func newNode(c *Client, addr string) *node {
 type lane struct {
 	node  *node
 	index int
+	side  Side
 	conn  atomic.Pointer[conn] // the newest; it may have failed
 
 	mu struct {
@@ -57,29 +60,10 @@ type dial struct {
 // get returns the lane's connection, and makes it where there is none. Where the last attempt has failed and the pause behind it
 // is not over, its error is returned at once. An error means that nothing was sent.
 func (l *lane) get(ctx context.Context) (*conn, error) {
-	if c := l.conn.Load(); c != nil && !c.dead() {
-		return c, nil
-	}
-	l.mu.Lock()
-	if c := l.conn.Load(); c != nil && !c.dead() {
-		l.mu.Unlock()
-		return c, nil
-	}
-	d := l.mu.dial
+	c, d, err := l.begin()
 	if d == nil {
-		if l.mu.err != nil && time.Now().Before(l.mu.until) {
-			err := l.mu.err
-			l.mu.Unlock()
-			return nil, err
-		}
-		d = &dial{done: make(chan struct{})}
-		if !l.node.client.spawn(func() { l.run(d) }) {
-			l.mu.Unlock()
-			return nil, ErrClosed
-		}
-		l.mu.dial = d
+		return c, err
 	}
-	l.mu.Unlock()
 	select {
 	case <-d.done:
 		return d.conn, d.err
@@ -88,9 +72,33 @@ func (l *lane) get(ctx context.Context) (*conn, error) {
 	}
 }
 
+// begin returns the lane's connection, or the attempt to make it that is under way, or why there is none.
+func (l *lane) begin() (*conn, *dial, error) {
+	if c := l.conn.Load(); c != nil && !c.dead() {
+		return c, nil, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := l.conn.Load(); c != nil && !c.dead() {
+		return c, nil, nil
+	}
+	if l.mu.dial != nil {
+		return nil, l.mu.dial, nil
+	}
+	if l.mu.err != nil && time.Now().Before(l.mu.until) {
+		return nil, nil, l.mu.err
+	}
+	d := &dial{done: make(chan struct{})}
+	if !l.node.client.spawn(func() { l.run(d) }) {
+		return nil, nil, ErrClosed
+	}
+	l.mu.dial = d
+	return nil, d, nil
+}
+
 // run carries out an attempt to connect: in the client's time, not in that of the command which needed it first.
 func (l *lane) run(d *dial) {
-	d.conn, d.err = l.node.open(l.index)
+	d.conn, d.err = l.node.open(l.index, l.side)
 	if d.err == nil {
 		l.conn.Store(d.conn)
 	}
@@ -107,7 +115,7 @@ func (l *lane) run(d *dial) {
 }
 
 // open makes a connection for a lane.
-func (n *node) open(lane int) (*conn, error) {
+func (n *node) open(lane int, side Side) (*conn, error) {
 	c := n.client
 	ctx, cancel := context.WithTimeout(c.ctx, c.options.DialTimeout)
 	defer cancel()
@@ -116,7 +124,7 @@ func (n *node) open(lane int) (*conn, error) {
 	if lane == laneNear {
 		conn, err = c.near.open(ctx, n)
 	} else {
-		conn, err = dialConn(ctx, n, lane, c.greeting())
+		conn, err = dialConn(ctx, n, lane, c.greeting(side))
 	}
 	if err != nil {
 		return nil, err

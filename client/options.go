@@ -35,6 +35,10 @@ type Options struct {
 	// nodes whose addresses are not reachable from here. Unix sockets are always talked to directly.
 	Direct bool
 
+	// GridDoors has commands go to the nodes' grid doors where there are some: they forward, and know all databases, where cluster doors
+	// say MOVED.
+	GridDoors bool
+
 	// Dial opens connections in place of a net.Dialer: network is "tcp" or "unix". TLS is put on top of what it returns.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -124,8 +128,8 @@ func (o Options) withDefaults() (Options, error) {
 }
 
 // hello is the command line that begins a connection.
-func (o *Options) hello() []string {
-	line := []string{"HELLO", "3"}
+func (o *Options) hello(resp int) []string {
+	line := []string{"HELLO", itoa(resp)}
 	if o.Password != "" {
 		user := o.Username
 		if user == "" {

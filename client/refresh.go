@@ -119,6 +119,7 @@ func (c *Client) apply(d *description) {
 			t.owners[p] = byIndex[i]
 		}
 	}
+	t.view = t.owned()
 	c.mu.nodes = nodes // what is not among them is let go of by the sweeper
 	if c.near != nil {
 		c.near.tableChanging(t)

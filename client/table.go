@@ -21,6 +21,7 @@ type table struct {
 	shift   int     // slot >> shift = partition
 	// perNode: commands about all keys, such as DBSIZE, tell of one node. So it is at cluster doors.
 	perNode bool
+	view    *Owners
 }
 
 type tableKind uint8
@@ -63,7 +64,7 @@ func askTable(ctx context.Context, c *conn, have *table) (*description, error) {
 		return nil, err
 	}
 	if !v.IsError() {
-		d, err := parseGridTable(v, c.node.addr, c.node.client.options.DB != 0)
+		d, err := parseGridTable(v, c.node.addr, c.node.client.options.DB != 0 || c.node.client.options.GridDoors)
 		if err == errCurrent && len(line) == 1 { // no version was named
 			return nil, tableError(c.node.addr, "GRID.TABLE", v)
 		}

@@ -69,6 +69,16 @@ func TestBadInput(t *testing.T) {
 		}
 		r.checkClosed()
 	})
+	t.Run("sidecar", func(t *testing.T) {
+		r := newBadRunner(t, startSidecar(t))
+		for i := range inputs {
+			if strings.HasPrefix(strings.Join(inputs[i].pieces, ""), "MULTI\r\nSELECT") {
+				continue // as at any door, where another node is to execute it: CROSSSLOT
+			}
+			r.run(&inputs[i])
+		}
+		r.checkClosed()
+	})
 	t.Run("redis", func(t *testing.T) {
 		r := newBadRunner(t, testredis.Start(t).Addr)
 		for i := range inputs {

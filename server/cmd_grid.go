@@ -95,7 +95,7 @@ func cmdGridTable(c *Call) {
 		return
 	}
 	version, known := uint64(tableOfOne), uint64(0)
-	if c.srv.router != nil {
+	if c.srv.router != nil && c.srv.upstream == nil {
 		version = c.srv.router.Topology().Version
 	}
 	if len(words) == 1 {
@@ -157,7 +157,7 @@ type tableNode struct {
 
 // gridOwners are the nodes that lead partitions or could, and for each partition which of them does, and which have copies.
 func (c *Call) gridOwners() (nodes []tableNode, owners []int, backups [][]int) {
-	if c.srv.router == nil {
+	if c.srv.router == nil || c.srv.upstream != nil { // clients are to stay with a sidecar
 		return []tableNode{c.ownDoors()}, make([]int, c.srv.store.Partitions()), make([][]int, c.srv.store.Partitions())
 	}
 	top := c.srv.router.Topology()

@@ -34,6 +34,7 @@ var infoSections = []infoSection{
 	{"keyspace", true, infoKeyspace},
 	{"neargrid", true, infoNeargrid},
 	{"grid", true, infoGrid},
+	{"nearcache", true, infoGrid}, // of a sidecar, in place of it
 }
 
 type infoSection struct {
@@ -92,7 +93,7 @@ func cmdInfo(c *Call) {
 		if !all && !wanted[s.name] && !(standard && s.standard) {
 			continue
 		}
-		if s.name == "grid" && c.srv.router == nil {
+		if s.name == "grid" && (c.srv.router == nil || c.srv.upstream != nil) || s.name == "nearcache" && c.srv.upstream == nil {
 			continue
 		}
 		if w.Len() > 0 {
@@ -181,7 +182,11 @@ func infoMemory(c *Call, w *infoWriter) {
 }
 
 func infoPersistence(c *Call, w *infoWriter) {
-	w.put("loading", 0)
+	loading := 0
+	if c.srv.upstream != nil && c.srv.upstream.Waiting() != "" {
+		loading = 1 // client libraries try again
+	}
+	w.put("loading", loading)
 	w.put("async_loading", 0)
 	w.put("rdb_changes_since_last_save", c.Tx.Stats().Effects)
 	w.put("rdb_bgsave_in_progress", 0)
@@ -311,6 +316,9 @@ func infoNeargrid(c *Call, w *infoWriter) {
 	w.put("neargrid_version", Version)
 	w.put("go_version", runtime.Version())
 	w.put("node_id", c.srv.options.NodeID)
+	if c.srv.upstream != nil {
+		return
+	}
 	w.put("partitions", c.srv.store.Partitions())
 	if c.srv.router != nil {
 		return // the promise is the grid's

@@ -38,6 +38,9 @@ func cmdClientTracking(c *Call) {
 	case !is(c.Args[2], "on"):
 		c.W.Error(protocol.ErrSyntax)
 		return
+	case mode.bcast && c.srv.upstream != nil:
+		c.W.Error(errNoBcast)
+		return
 	default:
 		old := trackingMode{}
 		if s.tracker != nil {

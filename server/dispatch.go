@@ -115,6 +115,12 @@ func (s *Session) dispatch(c *Call) {
 		s.reject(c, "ERR Command not allowed inside a transaction")
 		return
 	}
+	if c.srv.upstream != nil && row.Flags&Loading == 0 {
+		if text := c.srv.upstream.Waiting(); text != "" {
+			s.reject(c, text)
+			return
+		}
+	}
 	if s.tracker != nil {
 		c.srv.limitTracking()
 	}

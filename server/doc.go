@@ -10,6 +10,7 @@
 //	Row       everything about one command, in one literal beside its handler
 //	Config    what CONFIG GET and SET name
 //	Router    the grid around the server: who has which partition, what is committed; a node that is alone has none
+//	Upstream  a Router of a server that has no partitions itself
 //	task      a command that is not executed where it was read
 //	tracker   a session with CLIENT TRACKING: what it is to be told of
 //
@@ -50,6 +51,7 @@
 //	route.go        where a command is executed: here, or as a task; the order of a session
 //	route_exec.go   the same for transactions and watched keys
 //	gather.go       commands over several slots, and over all keys, divided and joined
+//	away.go         a server without partitions, in front of a grid: what a sidecar is
 //	guest.go        what other nodes send to be executed here
 //	admit.go        whether a command may be executed, and its reply be given
 //	gate.go         replies wait for commits

@@ -149,10 +149,14 @@ type watched struct {
 	hold      partition.Watched
 	far       bool // there is no hold, but a mark
 	mark      partition.Mark
+	away      *Session // whose watch an Upstream holds; nil: it does not
 }
 
 func (w *watched) unwatch() {
-	if !w.far {
+	switch {
+	case w.away != nil:
+		w.away.srv.upstream.Unwatch(uint64(w.away.id))
+	case !w.far:
 		w.hold.Unwatch()
 	}
 }

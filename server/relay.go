@@ -72,6 +72,9 @@ func (srv *Server) relayTo(to NodeID) *relay {
 // relayReads notes what the task is about to read at another node, and returns the kind of command by which that node registers this one.
 // It returns false where what is read cannot be tracked: no answer has come lately, or it is too much.
 func (t *task) relayReads(to NodeID) (kind ForwardKind, ok bool) {
+	if t.srv.upstream != nil && to != NearNode { // it reads on connections that are told of nothing
+		return kind, false
+	}
 	kind = ForwardTracked
 	if t.multi != nil {
 		kind = ForwardTrackedExec
@@ -87,11 +90,12 @@ func (r *relay) note(t *tracker, keys [][]byte) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mu.used = now
-	if !r.mu.asking {
+	told := r.to == NearNode // by whom it has read: NearChanged
+	if !told && !r.mu.asking {
 		r.mu.asking = true
 		go r.ask(0)
 	}
-	if now >= r.mu.until || keysMax > 0 && int64(len(keys)) > keysMax {
+	if !told && now >= r.mu.until || keysMax > 0 && int64(len(keys)) > keysMax {
 		return false
 	}
 	for key := range r.mu.readers { // begins somewhere else each time
@@ -191,7 +195,9 @@ func (srv *Server) relaysLeft(now time.Duration) time.Duration {
 	defer srv.relays.Unlock()
 	for _, r := range srv.relays.byNode {
 		r.mu.Lock()
-		if len(r.mu.readers) > 0 {
+		if r.to == NearNode {
+			left = min(left, srv.upstream.NearLeft())
+		} else if len(r.mu.readers) > 0 {
 			left = min(left, max(0, r.mu.until-now))
 		}
 		r.mu.Unlock()

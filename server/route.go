@@ -37,6 +37,10 @@ const (
 
 // place executes a command where its data is: on this loop if that is possible at once, otherwise as a task.
 func (s *Session) place(c *Call) {
+	if c.srv.upstream != nil {
+		s.placeAway(c)
+		return
+	}
 	row := c.Row
 	switch {
 	case row.Name == "exec" && row.container == nil:
@@ -215,6 +219,9 @@ type task struct {
 	first   bool
 	onReply func(reply []byte) []byte // runs on the loop; nil: the reply is what it is
 
+	// Of a server with an Upstream: any node executes it; or it is read near.
+	whole, near bool
+
 	work func(w *protocol.Writer) // in place of a command: what takes many of them; it may take long
 	// Of an EXEC.
 	multi    *transaction
@@ -264,7 +271,7 @@ func (t *task) run(done func(reply []byte)) {
 		case a.Outcome == Unknown && t.writes(): // never twice (R24)
 			done(errorReply(errIndeterminate))
 		case t.srv.clock() >= t.deadline:
-			done(errorReply(errNotServed))
+			done(errorReply(t.srv.notServed()))
 		default:
 			t.pause = min(max(2*t.pause, retryPauseMin), retryPauseMax)
 			time.AfterFunc(t.pause, func() {
@@ -278,7 +285,7 @@ func (t *task) run(done func(reply []byte)) {
 // attempt has the task executed by who leads its partitions now, once.
 func (t *task) attempt(done func(Answer)) {
 	top := t.srv.router.Topology()
-	owner, text := top.owner(t.parts)
+	owner, text := t.ownerIn(top)
 	switch {
 	case text == errCrossSlot && t.cluster: // of what it led, a partition has gone
 		done(Answer{Outcome: Executed, Reply: errorReply(errNotServed)})
@@ -548,7 +555,7 @@ func (s *Session) landed(t *task, from NodeID, a Answer) {
 	case a.Outcome == Unknown && s.travels.wrote > t.ticket:
 		s.arrive(t, errorReply(errUnconfirmed)) // a write sent behind it may have been executed: now it would see that
 	case s.srv.clock() >= t.deadline:
-		s.arrive(t, errorReply(errNotServed))
+		s.arrive(t, errorReply(s.srv.notServed()))
 	case s.killed: // nobody waits for it
 	default:
 		s.park(t)

@@ -38,17 +38,19 @@ type Options struct {
 
 // Server is one node's doors, and the commands behind them.
 type Server struct {
-	options Options
-	config  *Config
-	store   *partition.Store
-	log     *slog.Logger
-	router  Router // nil: the node is alone
-	guests  guests
-	driver  driver
-	addr    string // of the grid door, with its real port
-	cluster string // of the cluster door, the same
-	started time.Time
-	offset  atomic.Int64 // wall clock - clock, in ns; never makes wallMs go back
+	options  Options
+	config   *Config
+	store    *partition.Store
+	log      *slog.Logger
+	router   Router        // nil: the node is alone
+	upstream Upstream      // router, where it is one; else nil
+	nearRows map[*Row]bool // whose replies it may hold
+	guests   guests
+	driver   driver
+	addr     string // of the grid door, with its real port
+	cluster  string // of the cluster door, the same
+	started  time.Time
+	offset   atomic.Int64 // wall clock - clock, in ns; never makes wallMs go back
 
 	nextSessionID atomic.Int64
 	calls         sync.Pool // of *Call
@@ -120,6 +122,9 @@ func New(o Options) (*Server, error) {
 	srv := &Server{
 		options: o, config: config, store: store, log: o.Logger, router: o.Router,
 		started: o.Started, done: make(chan struct{}), stop: make(chan struct{}),
+	}
+	if up, ok := o.Router.(Upstream); ok {
+		srv.upstream, srv.nearRows = up, nearRowsOf(up)
 	}
 	srv.runID = fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32())
 	srv.offset.Store(time.Now().UnixNano() - int64(srv.clock()))

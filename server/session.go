@@ -342,6 +342,9 @@ func (s *Session) Closed() {
 	s.untrack()
 	s.dropParked()
 	s.srv.unregister(s)
+	if s.srv.upstream != nil {
+		s.srv.upstream.Closed(uint64(s.id))
+	}
 	s.in, s.out, s.queue, s.multi = nil, nil, nil, nil
 }
 

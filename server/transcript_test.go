@@ -42,11 +42,17 @@ func TestTranscripts(t *testing.T) {
 		}
 		t.Run(name+"/redis", func(t *testing.T) { script.run(t, "redis-server", testredis.Start(t).Addr) })
 		t.Run(name+"/neargrid", func(t *testing.T) { script.run(t, "neargrid", startServer(t)) })
+		if slices.Contains(sidecarTranscripts, name) {
+			t.Run(name+"/sidecar", func(t *testing.T) { script.run(t, "neargrid", startSidecar(t)) })
+		}
 	}
 	if ran == 0 {
 		t.Error("testdata holds no transcript")
 	}
 }
+
+// sidecarTranscripts are those that neither set a node's configuration, nor have SELECT in a transaction, nor track with BCAST.
+var sidecarTranscripts = []string{"bits", "command", "hashes", "lists", "setops", "sort", "strings", "strings_types"}
 
 // startServer starts a server in this process for the length of the test and returns its address.
 func startServer(t *testing.T) string {

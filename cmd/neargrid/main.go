@@ -30,12 +30,7 @@ type command struct {
 }
 
 // commands stand in the order in which help lists them.
-var commands = []command{devCommand, serverCommand, statusCommand, drainCommand, recoverCommand, loadCommand}
-
-// laterCommands are fixed names that nothing implements yet, with what they will do.
-var laterCommands = map[string]string{
-	"sidecar": "a near cache beside programs",
-}
+var commands = []command{devCommand, serverCommand, statusCommand, drainCommand, recoverCommand, sidecarCommand, loadCommand}
 
 // environment is what a command gets of the process around it.
 type environment struct {
@@ -98,9 +93,6 @@ func executeCommand(args []string, env environment) (name string, err error) {
 }
 
 func unknownCommand(word string) error {
-	if what, ok := laterCommands[word]; ok {
-		return usagef("'%s' (%s) is not there yet", word, what)
-	}
 	return usagef("there is no command '%s': 'neargrid help' lists all", word)
 }
 

@@ -23,7 +23,8 @@ var allowed = map[string][]string{
 	"client":         {"protocol", "nearcache"},
 	"client/goredis": {"client"},
 	"loadtest":       {"client", "protocol"},
-	"cmd/neargrid":   {"protocol", "partition", "nearcache", "cluster", "cluster/core", "server", "client", "loadtest"},
+	"sidecar":        {"protocol", "partition", "server", "client"},
+	"cmd/neargrid":   {"protocol", "partition", "nearcache", "cluster", "cluster/core", "server", "client", "loadtest", "sidecar"},
 
 	// Tools and tests: nothing of the program imports them.
 	"internal/arrows":       {},

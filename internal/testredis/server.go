@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -123,7 +124,7 @@ func LaunchDev(nodes int) (*Server, error) {
 	}
 	for range startTries { // its other ports may be taken, or too high, where the first is free
 		var s *Server
-		s, err = launch(func(port int, dir string) *exec.Cmd {
+		s, err = launchOnce(func() (int, error) { return freePorts(nodes) }, func(port int, dir string) *exec.Cmd {
 			return exec.Command(path, "dev", "--nodes", strconv.Itoa(nodes), "--port", strconv.Itoa(port), "--data-dir", filepath.Join(dir, "data"))
 		})
 		if err == nil {
@@ -166,15 +167,15 @@ func launch(command func(port int, dir string) *exec.Cmd) (*Server, error) {
 	var err error
 	for range startTries {
 		var s *Server
-		if s, err = launchOnce(command); err == nil {
+		if s, err = launchOnce(freePort, command); err == nil {
 			return s, nil
 		}
 	}
 	return nil, err
 }
 
-func launchOnce(command func(port int, dir string) *exec.Cmd) (*Server, error) {
-	port, err := freePort()
+func launchOnce(find func() (port int, err error), command func(port int, dir string) *exec.Cmd) (*Server, error) {
+	port, err := find()
 	if err != nil {
 		return nil, err
 	}
@@ -211,6 +212,36 @@ func freePort() (int, error) {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Where the ports of grids are looked for: they and those that follow from them, up to 10000 above, are below those that systems give to
+// connections, which come and go.
+const (
+	gridPortMin = 11000
+	gridPortMax = 21000
+	gridTries   = 100
+)
+
+// freePorts finds the first of consecutive free ports for nodes, whose other ports are 1000 and 10000 above.
+func freePorts(nodes int) (int, error) {
+	for range gridTries {
+		port := gridPortMin + rand.IntN(gridPortMax-gridPortMin)
+		free := true
+		for i := range nodes {
+			for _, step := range []int{0, 1000, 10000} {
+				l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+i+step)))
+				if err != nil {
+					free = false
+					break
+				}
+				l.Close()
+			}
+		}
+		if free {
+			return port, nil
+		}
+	}
+	return 0, errors.New("there are no free ports for a grid")
 }
 
 // ready waits until the server accepts connections; both servers answer from then on.

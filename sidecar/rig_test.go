@@ -1,0 +1,267 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/neargrid/neargrid/client"
+	"github.com/neargrid/neargrid/internal/testredis"
+	"github.com/neargrid/neargrid/server"
+	"go.uber.org/goleak"
+)
+
+// grid is three nodes that all tests of the package use, one after the other.
+var grid = sync.OnceValues(func() (*testredis.Server, error) { return testredis.LaunchDev(3) })
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if s, err := grid(); err == nil {
+		s.Stop()
+	}
+	testredis.RemoveBinary()
+	if err := goleak.Find(goleak.IgnoreCurrent()); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func nodeAddr(t *testing.T) string {
+	t.Helper()
+	s, err := grid()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Addr
+}
+
+// wire is the network between a sidecar and its grid.
+type wire struct {
+	mu struct {
+		sync.Mutex
+		cut   bool // nothing connects
+		conns []*wireConn
+	}
+}
+
+// wireConn is a connection whose bytes a wire may hold back.
+type wireConn struct {
+	net.Conn
+	gate sync.RWMutex // held for writing: nothing arrives
+	out  sync.RWMutex // the same: nothing is sent
+	near atomic.Bool  // it has turned tracking on
+}
+
+func (c *wireConn) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("TRACKING")) {
+		c.near.Store(true)
+	}
+	c.out.RLock()
+	defer c.out.RUnlock()
+	return c.Conn.Write(p)
+}
+
+func (c *wireConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.gate.RLock()
+	defer c.gate.RUnlock()
+	return n, err
+}
+
+func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	w.mu.Lock()
+	cut := w.mu.cut
+	w.mu.Unlock()
+	if cut {
+		return nil, errors.New("the wire is cut")
+	}
+	nc, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &wireConn{Conn: nc}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.conns = append(w.mu.conns, c)
+	return c, nil
+}
+
+// set cuts the wire, or mends it.
+func (w *wire) set(cut bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.cut = cut
+	if cut {
+		for _, c := range w.mu.conns {
+			c.Close()
+		}
+		w.mu.conns = nil
+	}
+}
+
+// freeze has nothing arrive any more on the connections that there are, until the function it returns is called.
+func (w *wire) freeze() (thaw func()) {
+	return w.hold(func(c *wireConn) *sync.RWMutex { return &c.gate })
+}
+
+// freezeNear is freeze for near connections alone; holdOthers has nothing sent any more on those that are none.
+func (w *wire) freezeNear() (thaw func()) {
+	return w.hold(func(c *wireConn) *sync.RWMutex {
+		if c.near.Load() {
+			return &c.gate
+		}
+		return nil
+	})
+}
+
+func (w *wire) holdOthers() (release func()) {
+	return w.hold(func(c *wireConn) *sync.RWMutex {
+		if !c.near.Load() {
+			return &c.out
+		}
+		return nil
+	})
+}
+
+// hold locks one of each connection's locks, or none, until the function it returns is called.
+func (w *wire) hold(which func(*wireConn) *sync.RWMutex) (release func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var held []*sync.RWMutex
+	for _, c := range w.mu.conns {
+		if lock := which(c); lock != nil {
+			lock.Lock()
+			held = append(held, lock)
+		}
+	}
+	return sync.OnceFunc(func() {
+		for _, lock := range held {
+			lock.Unlock()
+		}
+	})
+}
+
+type rig struct {
+	*testing.T
+	*Sidecar
+	wire   *wire
+	socket string
+}
+
+// start starts a sidecar of an empty grid; it need not have found it yet.
+func start(t *testing.T, change func(*Options)) *rig {
+	t.Helper()
+	want(t, dial(t, nodeAddr(t)), "+OK", "FLUSHALL")
+	w := &wire{}
+	socket := filepath.Join(t.TempDir(), "s")
+	o := Options{
+		Server: server.Options{Listen: "127.0.0.1:0", Unixsocket: socket, Logger: slog.New(slog.DiscardHandler)},
+		Client: client.Options{Dial: w.dial},
+	}
+	if change != nil {
+		change(&o)
+	}
+	if len(o.Join) == 0 {
+		o.Join = []string{nodeAddr(t)}
+	}
+	s, err := New(o)
+	if err == nil {
+		err = s.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := s.Close(ctx); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return &rig{t, s, w, socket}
+}
+
+// started is a sidecar that has found the grid.
+func started(t *testing.T, change func(*Options)) *rig {
+	t.Helper()
+	r := start(t, change)
+	eventually(t, "the grid is found", func() bool { return r.Waiting() == "" })
+	return r
+}
+
+func dial(t *testing.T, addr string) *testredis.Conn {
+	t.Helper()
+	c, err := testredis.Dial(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func (r *rig) conn() *testredis.Conn { r.Helper(); return dial(r.T, r.socket) }
+
+const patience = 20 * time.Second
+
+// eventually waits for what another process brings about.
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+func want(t *testing.T, c *testredis.Conn, reply string, line string) {
+	t.Helper()
+	if got := c.Do(t, strings.Fields(line)...); short(got) != reply {
+		t.Fatalf("%s: %s, want %s", line, short(got), reply)
+	}
+}
+
+// short is a reply on one line, its kinds included.
+func short(v testredis.Value) string {
+	switch {
+	case v.Nil:
+		return string(v.Kind) + "nil"
+	case v.Kind == testredis.Null:
+		return "_"
+	case v.Elems == nil && !v.IsAggregate():
+		return string(v.Kind) + v.Text
+	}
+	parts := make([]string, len(v.Elems))
+	for i, e := range v.Elems {
+		parts[i] = short(e)
+	}
+	return string(v.Kind) + "[" + strings.Join(parts, " ") + "]"
+}
+
+// hits is the number of reads answered from memory so far.
+func (r *rig) hits() int64 {
+	stats, _ := r.grid.Load().NearStats()
+	return stats.Hits
+}
+
+// holds reads a key until the answer comes from memory.
+func (r *rig) holds(c *testredis.Conn, key, value string) {
+	r.Helper()
+	eventually(r.T, key+" is held", func() bool {
+		before := r.hits()
+		if got := c.Do(r.T, "GET", key); got.Text != value {
+			r.Fatalf("GET %s: %s, want %s", key, short(got), value)
+		}
+		return r.hits() > before
+	})
+}
