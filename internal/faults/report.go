@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/neargrid/neargrid/internal/testgrid"
 )
 
 // line is one row of the report.
@@ -49,7 +51,7 @@ type chapter struct {
 // judgeScenario holds what was found against what is asked.
 func judgeScenario(s scenario, f *findings, err error, took time.Duration) chapter {
 	c := chapter{scenario: s, took: took, notes: f.notes}
-	if errors.Is(err, errLeftOut) {
+	if errors.Is(err, testgrid.ErrLeftOut) {
 		c.lines = []line{{what: "the scenario", verdict: leftOut, reason: err.Error()}}
 		return c // what was measured until then stands in the notes
 	}
