@@ -233,7 +233,7 @@ func (g *guest) reader(srv *Server) *guestReader {
 func (r *guestReader) Invalidate(_ int, key []byte, _ partition.Tracker) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mu.add(key)
+	r.mu.add(key, r.srv.pushKeysMax())
 	r.tellLocked()
 }
 
@@ -254,7 +254,7 @@ func (r *guestReader) Lost(p int, key []byte) {
 	defer r.mu.Unlock()
 	r.mu.parts.remove(p)
 	if key != nil {
-		r.mu.add(key)
+		r.mu.add(key, r.srv.pushKeysMax())
 		r.tellLocked()
 	}
 }
