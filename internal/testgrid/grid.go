@@ -42,6 +42,7 @@ type Grid struct {
 // Node is one node of the grid, through all its starts. Its addresses stay.
 type Node struct {
 	Name                string
+	Number              int    // from 1, its place in a network
 	Door, Cluster, Peer string // host:port; Door and Cluster are empty for a witness
 
 	grid    *Grid
@@ -113,7 +114,7 @@ func (g *Grid) Place(flags ...string) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{grid: g, Name: "n" + strconv.Itoa(number)}
+	n := &Node{grid: g, Name: "n" + strconv.Itoa(number), Number: number}
 	n.Peer = net.JoinHostPort(host, strconv.Itoa(ports[2]))
 	n.command = append(prefix, g.Program, "server", "--data-dir", filepath.Join(g.Dir, n.Name), "--peer-listen", n.Peer)
 	if slices.Contains(flags, "witness") {
@@ -259,6 +260,30 @@ func (n *Node) Ask(words ...string) (testredis.Value, error) {
 		err = fmt.Errorf("%s: %s", strings.Join(words, " "), v.Text)
 	}
 	return v, err
+}
+
+// InfoField asks for a number that INFO tells in a section.
+func (n *Node) InfoField(section, name string) (int64, error) {
+	v, err := n.Ask("INFO", section)
+	if err != nil {
+		return 0, err
+	}
+	number, ok := InfoNumber(v.Text, name)
+	if !ok {
+		return 0, fmt.Errorf("INFO %s of %s tells no %s", section, n.Name, name)
+	}
+	return number, nil
+}
+
+// InfoNumber finds a number in what INFO tells.
+func InfoNumber(text, name string) (number int64, ok bool) {
+	for line := range strings.Lines(text) {
+		if word, found := strings.CutPrefix(line, name+":"); found {
+			number, err := strconv.ParseInt(strings.TrimSpace(word), 10, 64)
+			return number, err == nil
+		}
+	}
+	return 0, false
 }
 
 func (n *Node) Status() (s cluster.Status, err error) {
