@@ -94,6 +94,17 @@ func (l *lab) open(ctx context.Context, name string, seed uint64, j *judge) (a *
 	return a, nil
 }
 
+const farKind = "far"
+
+// readerKinds are the kinds of readers, and what they are.
+var readerKinds = map[string]string{
+	"client":   "package client, in process",
+	"go-redis": "go-redis with the hook of client/goredis, in process",
+	"one door": "package client with Direct: one node reads for it at the others",
+	"sidecar":  "RESP over the Unix socket of a sidecar",
+	farKind:    "package client without a near cache",
+}
+
 // connect makes the readers.
 func (a *arena) connect(ctx context.Context) error {
 	doors := a.doors()
@@ -126,7 +137,7 @@ func (a *arena) connect(ctx context.Context) error {
 		a.side = side
 	}
 	a.far, err = newClient(ctx, doors, client.Options{})
-	return add("far", 0, a.far, err)
+	return add(farKind, 0, a.far, err)
 }
 
 func (a *arena) doors() (doors []string) {

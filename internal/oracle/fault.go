@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/neargrid/neargrid/cluster"
 	"github.com/neargrid/neargrid/internal/testgrid"
 )
 
@@ -224,12 +225,32 @@ func freezeNode(ctx context.Context, a *arena) error {
 
 func killNode(ctx context.Context, a *arena) error {
 	n := a.victim()
+	id, before := n.ID(), ""
+	s, err := n.Status()
+	if err != nil {
+		return err
+	}
+	before = incarnation(s, id)
 	n.Kill()
-	var err error
 	if a.rng.IntN(2) == 0 {
 		err = last(ctx, a.between(1500*time.Millisecond, 2500*time.Millisecond))
 	}
-	return errors.Join(err, n.Start(ctx), a.whole(ctx))
+	err = errors.Join(err, n.Start(ctx))
+	for _, other := range a.grid.Running() { // where it was back at once, others may not know yet that its copies are gone
+		err = errors.Join(err, other.Until(ctx, testgrid.WholeMax, "the new start is known", func(s cluster.Status) bool {
+			return incarnation(s, id) != before
+		}))
+	}
+	return errors.Join(err, a.whole(ctx))
+}
+
+func incarnation(s cluster.Status, id string) string {
+	for _, m := range s.Members {
+		if string(m.ID) == id {
+			return m.Incarnation
+		}
+	}
+	return ""
 }
 
 // isolate cuts a node off from the other nodes: all, or only what it sends.

@@ -18,7 +18,7 @@ func TestOracle(t *testing.T) {
 	}
 	l := &lab{dir: dir, program: program, log: t.Logf}
 	j := newJudge(t.Logf)
-	o, err := l.run(t.Context(), plan{arenas: 1, seed: 1}, j)
+	o, err := l.run(t.Context(), plan{chosen: faults, arenas: 1, seed: 1}, j)
 	if err != nil {
 		logs, _ := filepath.Glob(filepath.Join(dir, "*", "*.log"))
 		for _, log := range logs {

@@ -10,10 +10,13 @@ import (
 
 // plan is how much a run does.
 type plan struct {
-	faults int // in all arenas together; 0: each kind once
-	arenas int
+	chosen []fault // the kinds that are tried
+	faults int     // in all arenas together; 0: each kind once
+	arenas int     // 1 to arenasMax
 	seed   uint64
 }
+
+const arenasMax = 8
 
 // outcomes are what a run has found.
 type outcomes struct {
@@ -33,24 +36,27 @@ func newOutcomes() *outcomes {
 	return &outcomes{counts: map[string]int{}, cells: map[cell]*sums{}, leftOut: map[string]string{}}
 }
 
-// schedule is faults in an order at random, by their shares: a drain follows each join.
-func schedule(count int, rng *rand.Rand) (list []fault) {
+// schedule is faults in an order at random, by their shares: a drain follows each join, and is not drawn by itself.
+func schedule(chosen []fault, count int, rng *rand.Rand) (list []fault) {
 	if count == 0 {
-		return faults
+		return chosen
 	}
-	var tickets []int
-	for i, f := range faults {
-		if f.name != "drain" {
-			for range f.share {
-				tickets = append(tickets, i)
-			}
+	var tickets []fault
+	var draining fault
+	for _, f := range chosen {
+		if f.name == "drain" {
+			draining = f
+			continue
+		}
+		for range f.share {
+			tickets = append(tickets, f)
 		}
 	}
 	for len(list) < count {
-		f := faults[tickets[rng.IntN(len(tickets))]]
+		f := tickets[rng.IntN(len(tickets))]
 		list = append(list, f)
-		if f.name == "join" {
-			list = append(list, faults[len(faults)-1])
+		if f.name == "join" && draining.run != nil {
+			list = append(list, draining)
 		}
 	}
 	return list
@@ -87,16 +93,24 @@ func (l *lab) runArena(ctx context.Context, name string, p plan, number uint64, 
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	defer a.close()
+	l.log("%s: started", name)
 	if err := a.warm(ctx); err != nil {
 		return err
 	}
-	for i, f := range schedule((p.faults+p.arenas-1)/p.arenas, a.rng) {
+	l.log("%s: all is running", name)
+	var possible []fault
+	for _, f := range p.chosen {
+		why := ""
 		if f.needs != nil {
-			if why := f.needs(a); why != "" {
-				o.leaveOut(f.name, why)
-				continue
-			}
+			why = f.needs(a)
 		}
+		if why != "" {
+			o.leaveOut(f.name, why)
+		} else {
+			possible = append(possible, f)
+		}
+	}
+	for i, f := range schedule(possible, (p.faults+p.arenas-1)/p.arenas, a.rng) {
 		if err := a.round(ctx, f, o); err != nil {
 			return fmt.Errorf("%s, fault %d, %s: %w", name, i+1, f.name, err)
 		}
