@@ -63,8 +63,9 @@ func seqOf(text string) int64 {
 }
 
 // end judges what was read.
-func (l look) end(text string, there bool) {
-	ended := now()
+func (l look) end(text string, there bool) { l.endAt(now(), text, there) }
+
+func (l look) endAt(ended instant, text string, there bool) {
 	h, t := l.h, &l.v.tally
 	t.reads.Add(1)
 	if l.began-instant(h.recent.Load()) > recently*L {
