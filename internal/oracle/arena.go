@@ -26,12 +26,14 @@ const (
 
 	keysEach   = 10 // keys that each viewer writes, the one without a near cache too
 	goroutines = 2  // that read for each viewer
-	readPause  = 3 * time.Millisecond
+	readPause  = 4 * time.Millisecond
+	looks      = 4                     // at all keys, one after the other; then a pause: what the first has fetched the others find
 	passMax    = 20 * time.Millisecond // of one look at all keys: those of a node that does not answer must not hold up the others
 	farPause   = time.Millisecond      // between two reads past near caches
-	writeLow   = 10 * time.Millisecond // between two writes of a key
-	writeHigh  = 60 * time.Millisecond
+	writeLow   = 20 * time.Millisecond // between two writes of a key
+	writeHigh  = 120 * time.Millisecond
 	nearMemory = "8mb"
+	nearPrefix = "k:"
 )
 
 // arena is a grid, those who write and read there all the time, and what is done to it meanwhile.
@@ -108,7 +110,7 @@ var readerKinds = map[string]string{
 // connect makes the readers.
 func (a *arena) connect(ctx context.Context) error {
 	doors := a.doors()
-	near := client.NearCache{Prefixes: []string{"k:"}, Staleness: L, MemoryMax: 8 << 20}
+	near := client.NearCache{Prefixes: []string{nearPrefix}, Staleness: L, MemoryMax: 8 << 20}
 	add := func(kind string, limit time.Duration, r reader, err error) error {
 		if err == nil {
 			name := kind + " of " + a.name
@@ -151,7 +153,7 @@ func (a *arena) doors() (doors []string) {
 func (a *arena) place() {
 	for i, v := range a.viewers {
 		for k := range keysEach {
-			a.keys = append(a.keys, newHistory("k:"+strconv.Itoa(i)+"."+strconv.Itoa(k), v))
+			a.keys = append(a.keys, newHistory(nearPrefix+strconv.Itoa(i)+"."+strconv.Itoa(k), v))
 		}
 	}
 	for _, v := range a.viewers {
@@ -238,7 +240,9 @@ func (a *arena) read(r reader, v *viewer, rng *rand.Rand) {
 	for a.pause(readPause) {
 		rng.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
 		ctx, cancel := context.WithTimeout(context.Background(), passMax)
-		r.pass(ctx, v, keys)
+		for range looks {
+			r.pass(ctx, v, keys)
+		}
 		cancel()
 	}
 }

@@ -33,13 +33,18 @@ func needsSidecar(a *arena) string {
 	return ""
 }
 
+const queueFault = "push queue of 1"
+
+// nodeFaults is where in faults those begin that are done to nodes.
+const nodeFaults = 8
+
 // faults, in the order in which a short run has them.
 var faults = []fault{
 	{name: "flush", about: "FLUSHALL", share: 120, run: flush},
 	{name: "expiry", about: "all keys are written with 40 to 150 ms to live", share: 100, run: expire},
 	{name: "eviction", about: "maxmemory is reached, keys at random are evicted", share: 70, run: evict},
 	{name: "table of 1", about: "tracking-table-max-keys 1", share: 110, run: smallTable},
-	{name: "push queue of 1", about: "grid-push-max-keys 1, many keys written at once", share: 110, run: smallQueue},
+	{name: queueFault, about: "grid-push-max-keys 1, many keys written at once", share: 110, run: smallQueue},
 	{name: "black hole", about: "nothing arrives, of the client, of nodes, or of both, for 0.5 to 3 L", share: 200, run: blackHole},
 	{name: "frozen sidecar", about: "SIGSTOP of the sidecar for 0.5 to 4 L", share: 60, run: freezeSidecar, needs: needsSidecar},
 	{name: "killed sidecar", about: "SIGKILL of the sidecar, and a new start", share: 20, run: killSidecar, needs: needsSidecar},

@@ -27,12 +27,13 @@ const (
 )
 
 type options struct {
-	plan plan
-	only string
-	near int64
-	out  string
-	keep bool
-	args []string // as given, for the report
+	plan    plan
+	only    string
+	near    int64
+	out     string
+	keep    bool
+	program string
+	args    []string // as given, for the report
 }
 
 func main() {
@@ -43,6 +44,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "try only the faults whose name matches this `regexp`")
 	flag.Int64Var(&o.near, "near", nearTarget, "how many near reads of hot keys are wanted")
 	flag.StringVar(&o.out, "out", "", "report `file`; a whole run writes "+reportFile+" unless set, others write none")
+	flag.StringVar(&o.program, "program", "", "try this neargrid, a `file`, rather than the one of this tree")
 	flag.BoolVar(&o.keep, "keep", false, "keep the nodes' logs; they are kept anyway where something is wrong")
 	flag.Parse()
 	o.args = os.Args[1:]
@@ -70,7 +72,10 @@ func try(ctx context.Context, o options) (code int, err error) {
 	l := &lab{dir: dir, log: func(format string, args ...any) {
 		fmt.Printf("%10.3f s  %s\n", now().Seconds(), fmt.Sprintf(format, args...))
 	}}
-	if l.program, err = testgrid.BuildProgram(ctx, dir); err != nil {
+	if l.program = o.program; l.program == "" {
+		l.program, err = testgrid.BuildProgram(ctx, dir)
+	}
+	if err != nil {
 		return exitFault, errors.Join(err, os.RemoveAll(dir))
 	}
 	machine := testgrid.DescribeMachine() // with the load before the run
@@ -100,7 +105,7 @@ func try(ctx context.Context, o options) (code int, err error) {
 
 // report is the file to write, "" for none.
 func (o options) report() string {
-	if o.out == "" && o.only == "" && o.plan.faults >= faultsUsual {
+	if o.out == "" && o.only == "" && o.program == "" && o.plan.faults >= faultsUsual {
 		return reportFile
 	}
 	return o.out

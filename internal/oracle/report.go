@@ -126,7 +126,7 @@ func row(b *strings.Builder, what, count string, s sums) {
 
 const aboutRun = `
 Grids of three nodes, processes of one machine, each node and the sidecar in a network namespace of its own. In each grid every reader, and a
-client without a near cache, writes ten keys, each every 10 to 60 ms, and reads all keys again and again, at the same time as faults are done, one
+client without a near cache, writes ten keys, each every 20 to 120 ms, and reads all keys again and again, at the same time as faults are done, one
 after the other. A value tells its sequence. A read that began at t0 must not return what was over for certain by t0 - L, that is: a later
 write, or a removal, was acknowledged by then; nor what is behind anything that its client had seen or had written before. The client without a
 near cache is held to L = 0.

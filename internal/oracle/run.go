@@ -166,7 +166,7 @@ func (a *arena) round(ctx context.Context, f fault, o *outcomes) error {
 		o.addLocked(cell{f.name, v.kind}, v.totals(r).since(before[i]))
 		flushes += r.flushes()
 	}
-	if f.name == "push queue of 1" {
+	if f.name == queueFault {
 		o.flushed += flushes
 	}
 	a.lab.log("%s: %s, %.2f s", a.name, f.name, took.Seconds())

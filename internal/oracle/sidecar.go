@@ -44,18 +44,14 @@ func (l *lab) hasSidecar(ctx context.Context) bool {
 
 func (a *arena) startSidecar(ctx context.Context) (*sidecar, error) {
 	s := &sidecar{arena: a, socket: filepath.Join(a.grid.Dir, "sidecar.sock"), log: filepath.Join(a.grid.Dir, "sidecar.log"), counts: map[string]*counter{}}
-	var peers []string
-	for _, n := range a.grid.All() {
-		peers = append(peers, n.Peer)
-	}
 	if a.network != nil {
 		if err := a.network.Add(sidecarPlace); err != nil {
 			return nil, err
 		}
 		s.command = a.network.Prefix(sidecarPlace)
 	}
-	s.command = append(s.command, a.lab.program, "sidecar", "--join", strings.Join(peers, ","), "--listen", "off",
-		"--unixsocket", s.socket, "--staleness", L.String(), "--near-memory", nearMemory)
+	s.command = append(s.command, a.lab.program, "sidecar", "--join", strings.Join(a.doors(), ","), "--listen", "off",
+		"--unixsocket", s.socket, "--staleness", L.String(), "--near-memory", nearMemory, "--near-prefixes", nearPrefix, "--io-loops", "1")
 	return s, s.start(ctx)
 }
 
