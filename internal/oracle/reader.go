@@ -85,7 +85,13 @@ type hookReader struct {
 	near *goredis.Near
 }
 
+// quiet has go-redis write nothing of its own accord: that nodes cannot be reached is what is tried here.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
 func newHook(ctx context.Context, addr string, h *holes, near client.NearCache) (*hookReader, error) {
+	redis.SetLogger(quiet{})
 	// Commands are not sent twice: what came of the first time is not told.
 	rdb := redis.NewClient(&redis.Options{Addr: addr, Dialer: h.Dial, MaxRetries: -1, ContextTimeoutEnabled: true})
 	ctx, cancel := context.WithTimeout(ctx, connectMax)

@@ -25,6 +25,9 @@ func newReport(ctx context.Context, o options, machine string, found *outcomes, 
 	r := &report{
 		options: o, started: began, machine: machine, versions: "neargrid at commit " + testgrid.Commit(ctx) + "; " + runtime.Version(), found: found,
 	}
+	if o.program != "" {
+		r.versions += "; the program that was tried was built elsewhere"
+	}
 	r.violations, r.count = j.found()
 	for i := range r.writes {
 		r.writes[i] = j.writes[i].Load()
