@@ -5,6 +5,7 @@ FUZZTIME    ?= 100000x
 COMMANDS    ?= 1000000
 SEEDS       ?= 1000
 KILLS       ?= 200
+FAULTS      ?= 1000
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PLATFORMS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
@@ -71,6 +72,10 @@ sim: ## simulate SEEDS (1000) grids through faults: replication, failover, movem
 .PHONY: faults
 faults: ## kill, freeze, cut off and restart real nodes under load, and write docs/bench/faults.md; about half an hour
 	$(GO) run ./internal/faults -kills $(KILLS)
+
+.PHONY: oracle
+oracle: ## torment grids FAULTS (1000) times, judge how old near reads are, and write docs/bench/oracle.md; about a quarter of an hour
+	$(GO) run ./internal/oracle -faults $(FAULTS)
 
 .PHONY: redis-suite
 redis-suite: build ## run Redis 7.0.15's own tests against ours; those in testdata/redis-suite/passing.txt must pass

@@ -14,6 +14,7 @@ import (
 type flight struct {
 	state    *nearState
 	snapshot nearcache.Snapshot // taken before the request was sent
+	began    nearcache.Time     // before that too
 	done     chan struct{}
 	ok       bool // v is the answer; else it failed, for reasons that need not be those of others
 	v        protocol.Value
@@ -30,6 +31,12 @@ type flightID struct{ key, view string }
 //	3 B reads k: were it to wait for A's reply, it would not read what it has written
 //
 // With B's write the snapshot is no longer current, and B sends a request of its own.
+//
+// Nor is one joined that began longer ago than the age that a read may have:
+//
+//	1 A sends GET k, which is executed; the reply waits at the node behind another one, which is pending
+//	2 somebody else writes k, and has the acknowledgement; the push waits behind that reply as well
+//	3 B reads k, much later: A's reply, when it comes, is as old as A's request
 func (n *near) fetch(ctx context.Context, st *nearState, k nearcache.Key, view string, args []string) (protocol.Value, error) {
 	if v, ok, err := n.fetchNear(ctx, st, k, view, args); ok {
 		return v, err
@@ -84,10 +91,11 @@ func (n *near) fetchNear(ctx context.Context, st *nearState, k nearcache.Key, vi
 func (n *near) board(id flightID, st *nearState, snapshot nearcache.Snapshot) (f *flight, mine bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if f := n.mu.flights[id]; f != nil && f.state == st && st.cache.Current(f.snapshot) {
+	now := n.now()
+	if f := n.mu.flights[id]; f != nil && f.state == st && st.cache.Current(f.snapshot) && now-f.began < nearcache.Time(n.options.Staleness) {
 		return f, false
 	}
-	f = &flight{state: st, snapshot: snapshot, done: make(chan struct{})}
+	f = &flight{state: st, snapshot: snapshot, began: now, done: make(chan struct{})}
 	n.mu.flights[id] = f
 	return f, true
 }

@@ -89,6 +89,55 @@ func TestNearRaceFlight(t *testing.T) {
 	})
 }
 
+// TestNearRaceFlightOld, row 1: a flight is as old as its request. Its reply, and the word of what has changed since, wait at the node behind
+// a reply that is pending; who reads after L must not be answered by it.
+func TestNearRaceFlightOld(t *testing.T) {
+	nearPlay(t, NearCache{Staleness: 300 * time.Millisecond}, func(t *testing.T, c *Client, n *fakeNode) {
+		n.set("k", "v1")
+		var held []string // replies that have not been sent
+		var on *fakeConn
+		n.change(func() {
+			n.silent = true // pushes wait too
+			n.script = func(conn *fakeConn, args []string) bool {
+				n.change(func() {
+					switch args[0] {
+					case "GRID.READ":
+						on, held = conn, append(held, fmt.Sprintf("*2|%s:-1|", bulk(n.data["k"])))
+					case "GRID.LEASE":
+						held = append(held, ":300|")
+					}
+				})
+				return args[0] == "GRID.READ" || args[0] == "GRID.LEASE"
+			}
+		})
+		get := func(got chan string) {
+			v, err := c.Get(context.Background(), "k")
+			if err != nil {
+				t.Error(err)
+			}
+			got <- v
+		}
+		first, second := make(chan string, 1), make(chan string, 1)
+		go get(first)
+		synctest.Wait()
+		n.set("k", "v2")
+		time.Sleep(301 * time.Millisecond)
+		go get(second)
+		synctest.Wait()
+		n.change(func() {
+			for _, text := range held {
+				on.send("%s", text)
+			}
+		})
+		if v := <-first; v != "v1" {
+			t.Errorf("the first read: %q, want v1", v)
+		}
+		if v := <-second; v != "v2" {
+			t.Errorf("a read 301 ms after the write: %q, want v2", v)
+		}
+	})
+}
+
 // TestNearRaceLease, row 3: a lease counts from when it was asked for.
 func TestNearRaceLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -123,13 +123,14 @@ func cmdGridLease(c *Call) {
 		c.W.Error(errNoLease)
 		return
 	}
-	left := c.leaseLeft(t)
+	left := c.leaseLeft(t, time.Duration(ms)*time.Millisecond)
 	c.deliver() // behind the look at partitions: one that was lost before is among the pushes
 	c.W.Int(min(ms, left.Milliseconds()))
 }
 
-// leaseLeft is for how long this node serves all partitions where a session may have read something.
-func (c *Call) leaseLeft(t *tracker) time.Duration {
+// leaseLeft is for how long this node serves all partitions where a session may have read something, and what other nodes have read for it
+// is no older than age.
+func (c *Call) leaseLeft(t *tracker, age time.Duration) time.Duration {
 	parts, relayed := t.makeNative()
 	r := c.srv.router
 	if r == nil {
@@ -141,7 +142,7 @@ func (c *Call) leaseLeft(t *tracker) time.Duration {
 	now := c.srv.clock()
 	left := servesFor(r, parts, now)
 	if relayed {
-		left = min(left, c.srv.relaysLeft(now))
+		left = min(left, c.srv.relaysLeft(now, age))
 	}
 	return left
 }

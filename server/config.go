@@ -35,6 +35,7 @@ type Config struct {
 	LatencyTracking         atomic.Bool
 	Hz                      atomic.Int64 // background turns a second, 1..500
 	TrackingTableMaxKeys    atomic.Int64 // keys of which it is known who has read them; 0 = no limit
+	TrackingPushMaxKeys     atomic.Int64 // keys that may wait to be told to one client; beyond, it is told to drop everything
 	ActiveExpireEffort      atomic.Int64 // 1..10: how much of its time the server looks for expired keys
 
 	limits       *partition.Limits // what the store reads by itself
@@ -68,6 +69,7 @@ func newConfig(o Options) *Config {
 	c.Hz.Store(10)
 	c.ActiveExpireEffort.Store(1)
 	c.TrackingTableMaxKeys.Store(1_000_000)
+	c.TrackingPushMaxKeys.Store(pushKeysMax)
 	c.requirePass.Store(&o.RequirePass)
 	c.percentiles.Store(&[]float64{50, 99, 99.9})
 	c.outputLimits[outputNormal].Store(&outputLimit{})

@@ -43,6 +43,7 @@ func (c *Config) liveSettings() []*setting {
 		memorySetting(&c.ClientQueryBufferLimit, megabyte, math.MaxInt64, "client-query-buffer-limit"),
 		memorySetting(&c.ProtoMaxBulkLen, megabyte, math.MaxInt64, "proto-max-bulk-len"),
 		intSetting(&c.TrackingTableMaxKeys, 0, math.MaxInt64, "tracking-table-max-keys"),
+		intSetting(&c.TrackingPushMaxKeys, 1, pushKeysMax, "grid-push-max-keys"), // ours: Redis has no such bound
 		{names: []string{"client-output-buffer-limit"}, get: c.formatOutputLimits, parse: c.parseOutputLimits},
 
 		// Watching.

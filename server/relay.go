@@ -29,7 +29,9 @@ import (
 
 const (
 	relayLease = time.Second            // granted to a door at most, from when it has asked
-	relayWait  = 250 * time.Millisecond // how long a question waits where there is nothing to tell
+	relayWait  = 250 * time.Millisecond // how long a question waits at most where there is nothing to tell
+	relayShare = 4                      // it waits no longer than this part of the shortest lease that a client asks for
+	relayShort = 5 * time.Millisecond   // nor, for those of very short leases, less than this
 	relayPause = time.Millisecond       // between an answer and the next question: what comes meanwhile goes together
 	relayIdle  = 10 * time.Second       // without readers for so long a door asks no more
 )
@@ -42,6 +44,8 @@ type relay struct {
 		sync.Mutex
 		readers map[string][]*tracker // by key
 		until   time.Duration         // of the server's clock: so long what was read counts; 0 = not at all
+		asked   time.Duration         // when the newest question was asked that is answered: what changed before then the clients are told of
+		wait    time.Duration         // how long questions wait
 		guest   uint64                // the number of the owner's record of this door; another record knows nothing of what stands here
 		asking  bool                  // a question is under way, or about to be
 		used    time.Duration         // when somebody was noted last
@@ -92,7 +96,7 @@ func (r *relay) note(t *tracker, keys [][]byte) bool {
 	r.mu.used = now
 	told := r.to == NearNode // by whom it has read: NearChanged
 	if !told && !r.mu.asking {
-		r.mu.asking = true
+		r.mu.asking, r.mu.wait = true, relayWait
 		go r.ask(0)
 	}
 	if !told && now >= r.mu.until || keysMax > 0 && int64(len(keys)) > keysMax {
@@ -152,7 +156,7 @@ func (r *relay) answered(sent time.Duration, a Answer) {
 	for _, key := range told.keys {
 		r.dropLocked(string(key))
 	}
-	r.mu.guest, r.mu.until = told.guest, sent+min(told.left, relayLease)
+	r.mu.guest, r.mu.asked, r.mu.until = told.guest, sent, sent+min(told.left, relayLease)
 	now := r.srv.clock()
 	if r.mu.lapse != nil {
 		r.mu.lapse.Stop()
@@ -162,7 +166,8 @@ func (r *relay) answered(sent time.Duration, a Answer) {
 		return
 	}
 	r.mu.lapse = time.AfterFunc(r.mu.until-now, r.lapsed)
-	time.AfterFunc(relayPause, func() { r.ask(relayWait) })
+	wait := r.mu.wait
+	time.AfterFunc(relayPause, func() { r.ask(wait) })
 }
 
 // lapsed ends what no answer has prolonged.
@@ -188,17 +193,25 @@ func (r *relay) dropAllLocked() {
 	}
 }
 
-// relaysLeft is for how long all that this node's clients have read at others counts.
-func (srv *Server) relaysLeft(now time.Duration) time.Duration {
+// relaysLeft is for how long all that this node's clients have read at others counts, for one who wants it no older than some age. What is
+// not told yet may be as old as the question that was answered last:
+//
+//	1 the door asks the owner, and has an answer, which counts for a second
+//	2 a key changes; the word of it waits, as the door stands still
+//	3 the door goes on, and before it reads that word a client asks for a lease of 0.3 s
+//
+// Did the door grant 0.3 s, as its own lease holds, the client would use what was over for longer than that.
+func (srv *Server) relaysLeft(now, age time.Duration) time.Duration {
 	left := time.Duration(1<<63 - 1)
 	srv.relays.Lock()
 	defer srv.relays.Unlock()
 	for _, r := range srv.relays.byNode {
 		r.mu.Lock()
+		r.mu.wait = min(r.mu.wait, max(age/relayShare, relayShort))
 		if r.to == NearNode {
 			left = min(left, srv.upstream.NearLeft())
 		} else if len(r.mu.readers) > 0 {
-			left = min(left, max(0, r.mu.until-now))
+			left = min(left, max(0, min(r.mu.until, r.mu.asked+age)-now))
 		}
 		r.mu.Unlock()
 	}
@@ -239,7 +252,7 @@ func (g *guest) reader(srv *Server) *guestReader {
 func (r *guestReader) Invalidate(_ int, key []byte, _ partition.Tracker) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mu.add(key)
+	r.mu.add(key, r.srv.pushKeysMax())
 	r.tellLocked()
 }
 
@@ -260,7 +273,7 @@ func (r *guestReader) Lost(p int, key []byte) {
 	defer r.mu.Unlock()
 	r.mu.parts.remove(p)
 	if key != nil {
-		r.mu.add(key)
+		r.mu.add(key, r.srv.pushKeysMax())
 		r.tellLocked()
 	}
 }

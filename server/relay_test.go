@@ -192,6 +192,38 @@ func TestRelayLease(t *testing.T) {
 	})
 }
 
+// What a door grants to who wants less age than its own lease has is counted from its last question: a word that waits at the owner, or at a
+// door that stands still, is no older than that.
+func TestRelayLeaseShort(t *testing.T) {
+	withRelay(t, func(r *relayTest) {
+		lease := func() int {
+			ms, err := strconv.Atoi(strings.TrimPrefix(r.a.tell("GRID.LEASE", "300"), "(integer)_"))
+			if err != nil {
+				r.T.Error(err)
+			}
+			return ms
+		}
+		lease()
+		r.pass(2 * relayWait) // questions that waited when the lease was asked for
+		for range 5 {
+			r.pass(50 * time.Millisecond)
+			if ms := lease(); ms < 130 || ms > 300 {
+				r.T.Errorf("it grants %d ms, want at most 300, and no less than that less two questions' wait", ms)
+			}
+		}
+		r.link().hold()
+		r.pass(150 * time.Millisecond)
+		if ms := lease(); ms > 150 {
+			r.T.Errorf("150 ms after its last question it grants %d ms of 300", ms)
+		}
+		r.pass(150 * time.Millisecond)
+		if ms := lease(); ms > 0 {
+			r.T.Errorf("300 ms after its last question it grants %d ms of 300", ms)
+		}
+		r.link().release()
+	})
+}
+
 // The door's table has the bound of the node's own: others go for what is new.
 func TestRelayBound(t *testing.T) {
 	withRelay(t, func(r *relayTest) {

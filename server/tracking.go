@@ -44,7 +44,7 @@ type trackingMode struct {
 
 const (
 	// What waits to be told to one client. Beyond, it is told to drop everything.
-	pushKeysMax  = 8192
+	pushKeysMax  = 8192 // unless grid-push-max-keys says otherwise
 	pushBytesMax = 1 << 20
 	// pushListed is up to where looking through the list finds a key that waits already.
 	pushListed = 16
@@ -61,8 +61,8 @@ type pending struct {
 
 func (p *pending) empty() bool { return len(p.keys) == 0 && !p.all && p.lost.empty() }
 
-// add adds a key, unless it waits already.
-func (p *pending) add(key []byte) {
+// add adds a key, unless it waits already, and unless there are keysMax.
+func (p *pending) add(key []byte, keysMax int) {
 	switch {
 	case p.all:
 		return
@@ -73,7 +73,7 @@ func (p *pending) add(key []byte) {
 	case slices.ContainsFunc(p.keys, func(k string) bool { return k == string(key) }):
 		return
 	}
-	if len(p.keys) == pushKeysMax || p.bytes+len(key) > pushBytesMax {
+	if len(p.keys) >= keysMax || p.bytes+len(key) > pushBytesMax {
 		p.keys, p.known, p.bytes, p.all = nil, nil, 0, true
 		return
 	}
@@ -91,13 +91,16 @@ func (p *pending) add(key []byte) {
 	}
 }
 
+// pushKeysMax is how many keys may wait to be told to one client.
+func (srv *Server) pushKeysMax() int { return int(srv.config.TrackingPushMaxKeys.Load()) }
+
 // Invalidate says that a key has changed that the session has read.
 func (t *tracker) Invalidate(_ int, key []byte, by partition.Tracker) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	// What was read before a change to BCAST is not told of: as in Redis.
 	if t.mu.on && !t.mu.bcast && !t.isOwnLocked(by) {
-		t.mu.add(key)
+		t.mu.add(key, t.s.srv.pushKeysMax())
 		t.queueLocked()
 	}
 }
@@ -107,7 +110,7 @@ func (t *tracker) Broadcast(key []byte, by partition.Tracker) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.mu.on && t.mu.bcast && !t.isOwnLocked(by) {
-		t.mu.add(key)
+		t.mu.add(key, t.s.srv.pushKeysMax())
 		t.queueLocked()
 	}
 }
@@ -140,7 +143,7 @@ func (t *tracker) Lost(p int, key []byte) {
 	case key == nil:
 		t.mu.all = true
 	default:
-		t.mu.add(key)
+		t.mu.add(key, t.s.srv.pushKeysMax())
 	}
 	t.queueLocked()
 }
@@ -278,7 +281,7 @@ func (t *tracker) drop(key []byte) {
 	defer t.mu.Unlock()
 	begins := func(prefix string) bool { return strings.HasPrefix(string(key), prefix) }
 	if t.mu.on && (!t.mu.bcast || slices.ContainsFunc(t.mu.prefixes, begins)) {
-		t.mu.add(key)
+		t.mu.add(key, t.s.srv.pushKeysMax())
 		t.queueLocked()
 	}
 }

@@ -259,16 +259,19 @@ func (c *client) heardBehind() string {
 // A client that does not read: what waits for it is bounded, no key waits twice, and in the end one word stands for all.
 func TestTrackingSlowReader(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		keys int
-		want string
+		name      string
+		keys, max int
+		want      string
 	}{
-		{"few", 3, "push:[invalidate,[k0]] push:[invalidate,[k1]] push:[invalidate,[k2]]"},
-		{"as many as may wait", pushKeysMax, ""},
-		{"too many", pushKeysMax + 1, "push:[invalidate,(null)]"},
+		{"few", 3, pushKeysMax, "push:[invalidate,[k0]] push:[invalidate,[k1]] push:[invalidate,[k2]]"},
+		{"as many as may wait", pushKeysMax, pushKeysMax, ""},
+		{"too many", pushKeysMax + 1, pushKeysMax, "push:[invalidate,(null)]"},
+		{"one may wait", 1, 1, "push:[invalidate,[k0]]"},
+		{"more than one", 2, 1, "push:[invalidate,(null)]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			withServer(t, Options{Partitions: 4}, func(srv *inProcess) {
+				srv.connect().tell("CONFIG", "SET", "grid-push-max-keys", fmt.Sprint(tt.max))
 				a, w := srv.tracking("BCAST", "PREFIX", "k"), srv.connect()
 				if tt.keys == 3 {
 					a = srv.tracking()
@@ -281,7 +284,7 @@ func TestTrackingSlowReader(t *testing.T) {
 					}
 				}
 				p := &a.session.tracker.mu.pending
-				if n := len(p.keys); n > pushKeysMax || p.all != (tt.keys > pushKeysMax) || !p.all && n != tt.keys {
+				if n := len(p.keys); n > tt.max || p.all != (tt.keys > tt.max) || !p.all && n != tt.keys {
 					t.Errorf("%d keys wait, all: %v", n, p.all)
 				}
 				resume()

@@ -32,7 +32,9 @@ var allowed = map[string][]string{
 	"internal/bench":        {"internal/testredis", "loadtest"},
 	"internal/hits":         {"loadtest", "nearcache"},
 	"internal/differential": {"internal/testredis"},
-	"internal/faults":       {"cluster", "cluster/core", "internal/testredis", "partition"},
+	"internal/faults":       {"cluster", "cluster/core", "internal/testgrid", "internal/testredis", "partition"},
+	"internal/oracle":       {"client", "client/goredis", "cluster", "internal/testgrid", "internal/testredis"},
+	"internal/testgrid":     {"cluster", "cluster/core", "internal/testredis"},
 	"internal/mutants":      {},
 }
 

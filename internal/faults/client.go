@@ -128,14 +128,14 @@ func (c *client) addressOf(slot int) string {
 
 // choose picks a node that runs.
 func (c *client) choose() string {
-	nodes := c.grid.running()
+	nodes := c.grid.Running()
 	for range len(nodes) {
 		i := c.rng.IntN(len(nodes))
 		if n := nodes[i]; n != c.avoid {
 			if c.kind == clusterDoor {
-				return n.cluster
+				return n.Cluster
 			}
-			return n.door
+			return n.Door
 		}
 		nodes = append(nodes[:i], nodes[i+1:]...)
 	}

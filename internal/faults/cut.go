@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/neargrid/neargrid/internal/testgrid"
 )
 
 // cutKind is a way to divide a network.
@@ -31,16 +33,16 @@ const outageCut = "longest pause of a partition of which a copy is cut off"
 
 // cutNetwork divides the network between nodes; clients reach all of them all the time, those that are cut off included.
 func cutNetwork(ctx context.Context, l *lab, f *findings) error {
-	n, err := openNetwork()
+	n, err := testgrid.OpenNetwork()
 	if err != nil {
 		return err
 	}
-	defer n.close()
+	defer n.Close()
 	g, err := l.startGridOn(ctx, n, nodesUsual, "--partitions", strconv.Itoa(partsUsual))
 	if err != nil {
 		return err
 	}
-	defer g.close()
+	defer g.Close()
 	var loads []*load
 	for i := range max(1, l.kills/50) {
 		for k := range cutKinds {
@@ -58,7 +60,7 @@ func cutNetwork(ctx context.Context, l *lab, f *findings) error {
 }
 
 // cutOne divides the network under load for a while.
-func (g *grid) cutOne(ctx context.Context, f *findings, n *network, name string, k cutKind) (*load, error) {
+func (g *grid) cutOne(ctx context.Context, f *findings, n *testgrid.Network, name string, k cutKind) (*load, error) {
 	r := rolesInTurn[g.lab.rng.IntN(2)]
 	if k == cutLeader {
 		r = leader
@@ -79,17 +81,17 @@ func (g *grid) cutOne(ctx context.Context, f *findings, n *network, name string,
 	err = g.lab.sleep(ctx, g.lab.between(300*time.Millisecond, 900*time.Millisecond))
 	from := time.Now()
 	for _, c := range cuts {
-		err = errors.Join(err, n.cut(c[0], c[1]))
+		err = errors.Join(err, n.Cut(c[0], c[1]))
 	}
 	f.count(countFaults, 1)
 	d := g.lab.between(time.Second, 9*time.Second)
 	err = errors.Join(err, g.lab.sleep(ctx, d))
 	for _, c := range cuts {
-		err = errors.Join(err, n.heal(c[0], c[1]))
+		err = errors.Join(err, n.Heal(c[0], c[1]))
 	}
 	healed := time.Now()
 	probes.await(ctx, healed, f)
-	err = errors.Join(err, g.whole(ctx))
+	err = errors.Join(err, g.Whole(ctx))
 	whole := time.Now()
 	f.sample(wholeAgain, whole.Sub(healed))
 	var outages []time.Duration
@@ -97,7 +99,7 @@ func (g *grid) cutOne(ctx context.Context, f *findings, n *network, name string,
 		outages = append(outages, one.pause(from, whole))
 		f.sample(outageCut, outages[len(outages)-1])
 	}
-	g.lab.progress("%s: cut %s (%s) for %.1f s, outage p50 %.3f s, max %.3f s", name, k, victim.name, d.Seconds(),
+	g.lab.progress("%s: cut %s (%s) for %.1f s, outage p50 %.3f s, max %.3f s", name, k, victim.Name, d.Seconds(),
 		percentile(outages, 50).Seconds(), percentile(outages, 100).Seconds())
 	probes.end(f)
 	if err != nil {
@@ -110,7 +112,7 @@ func (g *grid) cutOne(ctx context.Context, f *findings, n *network, name string,
 
 // cuts are the ways that are cut, from one node to another, by number.
 func (g *grid) cuts(k cutKind, victim *node) (cuts [][2]int) {
-	nodes := g.all()
+	nodes := g.All()
 	one := slices.Index(nodes, victim) + 1
 	two := one%len(nodes) + 1
 	for i := range nodes {

@@ -24,14 +24,14 @@
 //
 //	main.go       flags, and the run of scenarios
 //	scenario.go   the table of them, with what is asked
-//	grid.go       a grid of processes: start, whole, who has what; process.go one start of a node
+//	grid.go       a grid of processes, as package testgrid has them
 //	client.go     a client of a grid door or of cluster doors: one command, and what has become of it
 //	load.go       clients that read and write meanwhile; history.go whether what they saw can be
 //	probe.go      when each partition could be written to
 //	kill.go       kill -9, of nodes, voters and the raft leader
 //	freeze.go     SIGSTOP and SIGCONT
 //	move.go       what is planned: rolling restarts, joining, draining
-//	cut.go        the network is cut; network.go a network that can be, of namespaces
+//	cut.go        the network is cut
 //	small.go      two nodes, two and a witness, the loss of all copies
 //	many.go       fifty nodes
 //	findings.go   what a scenario has found; report.go against what was asked

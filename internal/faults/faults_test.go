@@ -82,7 +82,7 @@ func TestFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer g.close()
+	defer g.Close()
 	var loads []*load
 	for i, r := range []role{plainVoter, leader, plainVoter, leader, plainVoter} {
 		noticed := i != 2 // that one is started again at once
@@ -98,7 +98,7 @@ func TestFaults(t *testing.T) {
 	}
 	loads = append(loads, round)
 	rolling := g.startLoad("rolling", usualLoad)
-	for _, n := range g.running() {
+	for _, n := range g.Running() {
 		if err := g.restart(t.Context(), f, n); err != nil {
 			t.Fatal(err)
 		}

@@ -24,7 +24,7 @@ func freezeNodes(ctx context.Context, l *lab, f *findings) error {
 	if err != nil {
 		return err
 	}
-	defer g.close()
+	defer g.Close()
 	var loads []*load
 	for i := range max(1, l.kills/100) {
 		for k, d := range freezes {
@@ -63,7 +63,7 @@ func (g *grid) freezeOne(ctx context.Context, f *findings, name string, r role, 
 	probes := g.probe(at.all(), at.parts, victim, frozenWait)
 	err = g.lab.sleep(ctx, g.lab.between(300*time.Millisecond, 900*time.Millisecond))
 	from := time.Now()
-	err = errors.Join(err, victim.process().freeze(), g.lab.sleep(ctx, d), victim.process().thaw())
+	err = errors.Join(err, victim.Process().Freeze(), g.lab.sleep(ctx, d), victim.Process().Thaw())
 	f.count(countFaults, 1)
 	firsts := probes.await(ctx, from, f)
 	for p, first := range firsts {
@@ -73,10 +73,10 @@ func (g *grid) freezeOne(ctx context.Context, f *findings, name string, r role, 
 			f.sample(outageFrozenBackup, first.Sub(from))
 		}
 	}
-	g.lab.progress("%s: froze %s (%s) for %v, %d partitions, outage p50 %.3f s, max %.3f s", name, victim.name, r, d, len(firsts),
+	g.lab.progress("%s: froze %s (%s) for %v, %d partitions, outage p50 %.3f s, max %.3f s", name, victim.Name, r, d, len(firsts),
 		percentile(since(firsts, from), 50).Seconds(), percentile(since(firsts, from), 100).Seconds())
 	thawed := time.Now()
-	err = errors.Join(err, g.whole(ctx))
+	err = errors.Join(err, g.Whole(ctx))
 	f.sample(wholeAgain, time.Since(thawed))
 	probes.end(f)
 	if err != nil {

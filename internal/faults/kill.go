@@ -27,14 +27,14 @@ var rolesInTurn = []role{plainNode, plainVoter, leader}
 
 // pick chooses a running node at random.
 func (g *grid) pick(r role) (*node, error) {
-	running := g.running()
-	s, err := running[0].status()
+	running := g.Running()
+	s, err := running[0].Status()
 	if err != nil {
 		return nil, err
 	}
 	var fit []*node
 	for _, n := range running {
-		if roleIn(s, n.id()) == r {
+		if roleIn(s, n.ID()) == r {
 			fit = append(fit, n)
 		}
 	}
@@ -61,16 +61,16 @@ type stakes struct {
 }
 
 func (g *grid) stakesOf(n *node) (s stakes, err error) {
-	table, err := n.table()
+	table, err := n.Table()
 	if err != nil {
 		return s, err
 	}
 	s.parts = len(table)
 	for p, who := range table {
-		switch id := n.id(); {
-		case who.primary == id:
+		switch id := n.ID(); {
+		case who.Primary == id:
 			s.led = append(s.led, p)
-		case slices.Contains(who.backups, id):
+		case slices.Contains(who.Backups, id):
 			s.backed = append(s.backed, p)
 		}
 	}
@@ -122,7 +122,7 @@ func (l *lab) killRounds(ctx context.Context, f *findings, rounds int, noticed b
 	if err != nil {
 		return err
 	}
-	defer g.close()
+	defer g.Close()
 	var loads []*load
 	for i := range rounds {
 		round, err := g.killOne(ctx, f, "kill"+strconv.Itoa(i), rolesInTurn[i%len(rolesInTurn)], noticed)
@@ -153,14 +153,14 @@ func (g *grid) killOne(ctx context.Context, f *findings, name string, r role, no
 		return nil, err
 	}
 	from := time.Now()
-	victim.kill()
+	victim.Kill()
 	gone := time.Now()
 	f.count(countFaults, 1)
 	var firsts map[int]time.Time
 	if noticed {
 		firsts = probes.await(ctx, gone, f)
 	}
-	startErr := victim.start(ctx)
+	startErr := victim.Start(ctx)
 	if !noticed {
 		firsts = probes.await(ctx, gone, f)
 	}
@@ -169,9 +169,9 @@ func (g *grid) killOne(ctx context.Context, f *findings, name string, r role, no
 		f.sample(outageAny, out)
 		f.sample(outageName(r == leader, slices.Contains(at.led, p)), out)
 	}
-	g.lab.progress("%s: killed %s (%s), %d partitions, outage p50 %.3f s, max %.3f s", name, victim.name, r, len(firsts),
+	g.lab.progress("%s: killed %s (%s), %d partitions, outage p50 %.3f s, max %.3f s", name, victim.Name, r, len(firsts),
 		percentile(since(firsts, from), 50).Seconds(), percentile(since(firsts, from), 100).Seconds())
-	err = errors.Join(startErr, g.whole(ctx))
+	err = errors.Join(startErr, g.Whole(ctx))
 	whole := time.Now()
 	f.sample(wholeAgain, whole.Sub(gone))
 	for _, one := range probes.all {

@@ -211,7 +211,7 @@ func (l *load) finish(f *findings) {
 
 // keep writes a history to a file.
 func (l *load) keep(number int, history []operation) (path string) {
-	path = filepath.Join(l.grid.dir, fmt.Sprintf("history-%s-%d", l.name, number))
+	path = filepath.Join(l.grid.Dir, fmt.Sprintf("history-%s-%d", l.name, number))
 	if err := os.WriteFile(path, []byte(describe(history)), 0o600); err != nil {
 		return err.Error()
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/neargrid/neargrid/internal/testgrid"
 )
 
 const (
@@ -71,7 +73,7 @@ func newLab(ctx context.Context, seed uint64, kills int, out io.Writer) (*lab, e
 		return nil, err
 	}
 	l := &lab{dir: dir, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), kills: kills, out: out, began: time.Now()}
-	if l.program, err = buildProgram(ctx, dir); err != nil {
+	if l.program, err = testgrid.BuildProgram(ctx, dir); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return l, nil

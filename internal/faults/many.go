@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/neargrid/neargrid/internal/testgrid"
 )
 
 // What the issue asks for.
@@ -30,12 +32,12 @@ func fiftyNodes(ctx context.Context, l *lab, f *findings) error {
 	if err != nil {
 		return err
 	}
-	defer g.close()
+	defer g.Close()
 	began := time.Now()
 	if err := g.addMany(ctx, manyNodes); err != nil {
 		return err
 	}
-	if err := errors.Join(g.whole(ctx), g.voting(ctx)); err != nil {
+	if err := errors.Join(g.Whole(ctx), g.Voting(ctx)); err != nil {
 		return err
 	}
 	f.note("%d nodes were whole, with 5 voters, %.0f s after the first was started", manyNodes, time.Since(began).Seconds())
@@ -60,8 +62,8 @@ func (g *grid) underLoad(ctx context.Context, f *findings) error {
 		return err
 	}
 	// With copies missing already a kill would be a second fault. Where nodes are found silent all the time the machine is too small.
-	if err := g.whole(ctx); err != nil {
-		return fmt.Errorf("%w: this machine is too small for %d nodes under load, see below: %w", errLeftOut, manyNodes, err)
+	if err := g.Whole(ctx); err != nil {
+		return fmt.Errorf("%w: this machine is too small for %d nodes under load, see below: %w", testgrid.ErrLeftOut, manyNodes, err)
 	}
 	victim, err := g.pick(plainVoter)
 	if err != nil {
@@ -74,13 +76,13 @@ func (g *grid) underLoad(ctx context.Context, f *findings) error {
 	probes := g.probe(at.all(), at.parts, victim, clientWait)
 	defer probes.end(f)
 	from := time.Now()
-	victim.kill()
+	victim.Kill()
 	gone := time.Now()
 	f.count(countFaults, 1)
 	for _, first := range probes.await(ctx, gone, f) {
 		f.sample(outageAny, first.Sub(from))
 	}
-	err = errors.Join(g.lab.sleep(ctx, time.Until(from.Add(manyTime/2))), g.whole(ctx))
+	err = errors.Join(g.lab.sleep(ctx, time.Until(from.Add(manyTime/2))), g.Whole(ctx))
 	f.sample(wholeAgain, time.Since(gone))
 	return err
 }
@@ -103,8 +105,8 @@ func (g *grid) noteCPU(ctx context.Context, f *findings, when string) error {
 // cpu is the processor time that the running nodes have used; 0 where the system does not tell.
 func (g *grid) cpu() (used time.Duration) {
 	const ticks = 100 // a second, in /proc
-	for _, n := range g.running() {
-		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.process().cmd.Process.Pid))
+	for _, n := range g.Running() {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.Process().PID()))
 		_, rest, _ := strings.Cut(string(text), ") ")
 		fields := strings.Fields(rest)
 		if len(fields) < 13 {
@@ -120,18 +122,18 @@ func (g *grid) cpu() (used time.Duration) {
 
 // addMany starts nodes, the first alone, then some at a time.
 func (g *grid) addMany(ctx context.Context, count int) error {
-	if _, err := g.add(ctx); err != nil {
+	if _, err := g.Add(ctx); err != nil {
 		return err
 	}
 	for started := 1; started < count && ctx.Err() == nil; {
 		errs := make([]error, min(manyAtOnce, count-started))
 		var starting sync.WaitGroup
 		for i := range errs {
-			n, err := g.place()
+			n, err := g.Place()
 			if err != nil {
 				return err
 			}
-			starting.Go(func() { errs[i] = n.start(ctx) })
+			starting.Go(func() { errs[i] = n.Start(ctx) })
 			started++
 		}
 		starting.Wait()

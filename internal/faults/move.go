@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/neargrid/neargrid/internal/testgrid"
 )
 
 // Names of samples of what is planned.
@@ -27,10 +29,10 @@ func rollingRestart(ctx context.Context, l *lab, f *findings) error {
 	if err != nil {
 		return err
 	}
-	defer g.close()
+	defer g.Close()
 	for i := range max(1, l.kills/50) {
 		round := g.startLoad("rolling"+strconv.Itoa(i), usualLoad)
-		for _, n := range g.running() {
+		for _, n := range g.Running() {
 			if err = g.restart(ctx, f, n); err != nil {
 				break
 			}
@@ -57,12 +59,12 @@ func (g *grid) restart(ctx context.Context, f *findings, n *node) error {
 	defer probes.end(f)
 	err = g.lab.sleep(ctx, 500*time.Millisecond)
 	from := time.Now()
-	stopErr := n.stop()
+	stopErr := n.Stop()
 	gone := time.Now()
 	err = errors.Join(err, stopErr, g.lab.sleep(ctx, afterStop))
 	f.count(countFaults, 1)
 	off := time.Now()
-	err = errors.Join(err, n.start(ctx), g.whole(ctx))
+	err = errors.Join(err, n.Start(ctx), g.Whole(ctx))
 	whole := time.Now()
 	var handed []time.Duration
 	for _, one := range probes.all {
@@ -75,7 +77,7 @@ func (g *grid) restart(ctx context.Context, f *findings, n *node) error {
 		}
 		f.sample(pauseReturn, one.pause(off, whole))
 	}
-	g.lab.progress("restarted %s: it ended in %.2f s, %d partitions paused for p50 %.3f s, max %.3f s", n.name, gone.Sub(from).Seconds(),
+	g.lab.progress("restarted %s: it ended in %.2f s, %d partitions paused for p50 %.3f s, max %.3f s", n.Name, gone.Sub(from).Seconds(),
 		len(handed), percentile(handed, 50).Seconds(), percentile(handed, 100).Seconds())
 	return err
 }
@@ -86,7 +88,7 @@ func joinAndDrain(ctx context.Context, l *lab, f *findings) error {
 	if err != nil {
 		return err
 	}
-	defer g.close()
+	defer g.Close()
 	var some []int // partitions: a probe for each would keep the machine busy
 	for p := range partsUsual {
 		if p%4 < 2 {
@@ -112,8 +114,8 @@ func (g *grid) joinOne(ctx context.Context, f *findings, some []int) error {
 	probes := g.probe(some, partsUsual, nil, clientWait)
 	defer probes.end(f)
 	from := time.Now()
-	_, err := g.add(ctx)
-	err = errors.Join(err, g.whole(ctx))
+	_, err := g.Add(ctx)
+	err = errors.Join(err, g.Whole(ctx))
 	f.count(countFaults, 1)
 	g.pauses(f, pauseJoin, probes, from)
 	return err
@@ -121,23 +123,23 @@ func (g *grid) joinOne(ctx context.Context, f *findings, some []int) error {
 
 // drainOne has a node leave, and waits until it has.
 func (g *grid) drainOne(ctx context.Context, f *findings, some []int) error {
-	nodes := g.running()
+	nodes := g.Running()
 	leaving := nodes[g.lab.rng.IntN(len(nodes))]
 	probes := g.probe(some, partsUsual, leaving, clientWait)
 	defer probes.end(f)
 	from := time.Now()
-	_, err := leaving.ask("GRID.DRAIN")
+	_, err := leaving.Ask("GRID.DRAIN")
 	if err != nil {
 		return err
 	}
 	select {
-	case <-leaving.process().exited:
-	case <-time.After(wholeMax):
-		return fmt.Errorf("drain %s: it has not left after %v", leaving.name, wholeMax)
+	case <-leaving.Process().Exited:
+	case <-time.After(testgrid.WholeMax):
+		return fmt.Errorf("drain %s: it has not left after %v", leaving.Name, testgrid.WholeMax)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	err = errors.Join(leaving.off().wait(), g.whole(ctx))
+	err = errors.Join(leaving.Off().Wait(), g.Whole(ctx))
 	f.count(countFaults, 1)
 	g.pauses(f, pauseDrain, probes, from)
 	return err

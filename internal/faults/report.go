@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/neargrid/neargrid/internal/testgrid"
 )
 
 // line is one row of the report.
@@ -49,7 +49,7 @@ type chapter struct {
 // judgeScenario holds what was found against what is asked.
 func judgeScenario(s scenario, f *findings, err error, took time.Duration) chapter {
 	c := chapter{scenario: s, took: took, notes: f.notes}
-	if errors.Is(err, errLeftOut) {
+	if errors.Is(err, testgrid.ErrLeftOut) {
 		c.lines = []line{{what: "the scenario", verdict: leftOut, reason: err.Error()}}
 		return c // what was measured until then stands in the notes
 	}
@@ -177,7 +177,7 @@ type report struct {
 }
 
 func newReport(ctx context.Context, o options, seed uint64) *report {
-	return &report{options: o, seed: seed, machine: describeMachine(), versions: "neargrid at commit " + commit(ctx) + "; " + runtime.Version(), started: time.Now()}
+	return &report{options: o, seed: seed, machine: testgrid.DescribeMachine(), versions: "neargrid at commit " + testgrid.Commit(ctx) + "; " + runtime.Version(), started: time.Now()}
 }
 
 func (r *report) command() string {
@@ -269,41 +269,3 @@ once; a probe for each partition in which the victim has a copy writes every 10 
 the fault to the end of the first write into the partition that was sent after it. After each fault the grid must become whole; then
 everything that was acknowledged is read, and the histories are checked with porcupine.
 `
-
-// describeMachine answers what the figures depend on.
-func describeMachine() string {
-	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	loadText, _ := os.ReadFile("/proc/loadavg")
-	load, _, _ := strings.Cut(string(loadText), " ")
-	return fmt.Sprintf("%s, %d cores, %s memory, %s %s, load average before the run %s", field("/proc/cpuinfo", "model name"), runtime.NumCPU(),
-		field("/proc/meminfo", "MemTotal"), runtime.GOOS, strings.TrimSpace(string(kernel)), load)
-}
-
-// field answers the first value of a file of lines "name : value".
-func field(path, name string) string {
-	text, _ := os.ReadFile(path)
-	for line := range strings.Lines(string(text)) {
-		key, value, found := strings.Cut(line, ":")
-		if found && strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown " + name
-}
-
-// commit names the tree that was tried, and says so when files differ from it. The report itself does not count.
-func commit(ctx context.Context) string {
-	id := output(ctx, "git", "rev-parse", "--short=12", "HEAD")
-	if output(ctx, "git", "status", "--porcelain", "--", ".", ":!docs/bench") != "" {
-		id += " with uncommitted changes"
-	}
-	return id
-}
-
-func output(ctx context.Context, name string, args ...string) string {
-	text, err := exec.CommandContext(ctx, name, args...).Output()
-	if err != nil {
-		return fmt.Sprintf("%s: %v", name, err)
-	}
-	return strings.TrimSpace(string(text))
-}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 )
@@ -30,9 +29,6 @@ func failing() []string {
 	slices.Sort(may)
 	return may
 }
-
-// errLeftOut: a scenario cannot be tried on this machine.
-var errLeftOut = errors.New("left out")
 
 // scenarios, in the order in which they are tried.
 var scenarios = []scenario{

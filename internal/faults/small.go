@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/neargrid/neargrid/cluster"
+
+	"github.com/neargrid/neargrid/internal/testgrid"
 )
 
 // partsSmall is for grids of two nodes.
@@ -37,7 +39,7 @@ func (k *keys) set(n *node, value string) error {
 	for i := range setKeys {
 		key := k.name + strconv.Itoa(i)
 		if err := insist.on(func() answer { return c.do(key, "SET", key, value) }); err != nil {
-			return fmt.Errorf("write %s through %s: %w", key, n.name, err)
+			return fmt.Errorf("write %s through %s: %w", key, n.Name, err)
 		}
 	}
 	return nil
@@ -52,10 +54,10 @@ func (k *keys) check(n *node) error {
 		key := k.name + strconv.Itoa(i)
 		var a answer
 		if err := insist.on(func() answer { a = c.do(key, "GET", key); return a }); err != nil {
-			return fmt.Errorf("read %s through %s: %w", key, n.name, err)
+			return fmt.Errorf("read %s through %s: %w", key, n.Name, err)
 		}
 		if a.value.Text != k.value {
-			return fmt.Errorf("%s at %s is %q, and %q was acknowledged", key, n.name, a.value.Text, k.value)
+			return fmt.Errorf("%s at %s is %q, and %q was acknowledged", key, n.Name, a.value.Text, k.value)
 		}
 	}
 	return nil
@@ -64,7 +66,7 @@ func (k *keys) check(n *node) error {
 // client is one that stays at a node.
 func (k *keys) client(n *node) *client {
 	c := k.grid.client(gridDoor, nil, 0)
-	c.stay = n.door
+	c.stay = n.Door
 	return c
 }
 
@@ -78,7 +80,7 @@ func (g *grid) stopped(n *node, partitions []int, parts int) error {
 			go func() {
 				c := g.client(gridDoor, nil, 0)
 				defer c.close()
-				c.stay = n.door
+				c.stay = n.Door
 				errs <- isStopped(c, key, words)
 			}()
 		}
@@ -113,23 +115,23 @@ func twoNodes(ctx context.Context, l *lab, f *findings) error {
 	if err != nil {
 		return err
 	}
-	defer g.close()
-	voter, other := g.running()[0], g.running()[1]
+	defer g.Close()
+	voter, other := g.Running()[0], g.Running()[1]
 	k := &keys{grid: g, name: "two:"}
 	if err := k.set(voter, "one"); err != nil {
 		return err
 	}
-	s, err := other.status()
+	s, err := other.Status()
 	if err != nil {
 		return err
 	}
-	if roleIn(s, voter.id()) != leader || voters(s) != 1 {
-		return fmt.Errorf("%s does not vote alone: %+v", voter.name, s.Members)
+	if roleIn(s, voter.ID()) != leader || testgrid.Voters(s) != 1 {
+		return fmt.Errorf("%s does not vote alone: %+v", voter.Name, s.Members)
 	}
-	other.kill()
+	other.Kill()
 	err = errors.Join(k.check(voter), k.set(voter, "two"), k.check(voter))
 	f.promise("two nodes: losing the one that does not vote costs nothing", err)
-	if err := errors.Join(other.start(ctx), g.whole(ctx)); err != nil {
+	if err := errors.Join(other.Start(ctx), g.Whole(ctx)); err != nil {
 		return err
 	}
 	f.promise("two nodes: it comes back, and the promise is kept again", errors.Join(k.check(other), k.set(other, "three")))
@@ -138,10 +140,10 @@ func twoNodes(ctx context.Context, l *lab, f *findings) error {
 	if err != nil {
 		return err
 	}
-	voter.kill()
+	voter.Kill()
 	f.promise("two nodes: losing the voter stops the partitions that it led", g.stopped(other, at.led, at.parts))
 	f.promise("two nodes: and the writes to those that it backed", g.writesStopped(other, at.backed, at.parts))
-	err = errors.Join(voter.start(ctx), g.whole(ctx), k.check(other), k.check(voter), k.set(other, "four"), k.check(voter))
+	err = errors.Join(voter.Start(ctx), g.Whole(ctx), k.check(other), k.check(voter), k.set(other, "four"), k.check(voter))
 	f.promise("two nodes: until it is back, with nothing lost", err)
 	return nil
 }
@@ -153,7 +155,7 @@ func (g *grid) writesStopped(n *node, partitions []int, parts int) error {
 		go func() {
 			c := g.client(gridDoor, nil, 0)
 			defer c.close()
-			c.stay = n.door
+			c.stay = n.Door
 			key := keyIn(p, parts)
 			errs <- isStopped(c, key, []string{"SET", key, "stopped"})
 		}()
@@ -171,15 +173,15 @@ func twoAndWitness(ctx context.Context, l *lab, f *findings) error {
 	if err != nil {
 		return err
 	}
-	defer g.close()
-	witness, err := g.add(ctx, "--role", "witness")
+	defer g.Close()
+	witness, err := g.Add(ctx, "--role", "witness")
 	if err == nil {
-		err = errors.Join(g.whole(ctx), g.voting(ctx))
+		err = errors.Join(g.Whole(ctx), g.Voting(ctx))
 	}
 	if err != nil {
 		return err
 	}
-	a, b := g.running()[0], g.running()[1]
+	a, b := g.Running()[0], g.Running()[1]
 	k := &keys{grid: g, name: "witness:"}
 	if err := k.set(a, "0"); err != nil {
 		return err
@@ -189,10 +191,10 @@ func twoAndWitness(ctx context.Context, l *lab, f *findings) error {
 		if n == a {
 			left = b
 		}
-		n.kill()
+		n.Kill()
 		err := errors.Join(k.check(left), k.set(left, strconv.Itoa(i+1)), k.check(left))
 		f.promise(fmt.Sprintf("two nodes and a witness: losing %s costs nothing", []string{"the witness", "a node", "the other node"}[i]), err)
-		if err := errors.Join(n.start(ctx), g.whole(ctx)); err != nil {
+		if err := errors.Join(n.Start(ctx), g.Whole(ctx)); err != nil {
 			return err
 		}
 		if err := errors.Join(k.check(a), k.check(b)); err != nil {
@@ -204,16 +206,16 @@ func twoAndWitness(ctx context.Context, l *lab, f *findings) error {
 
 // loseAll kills both nodes, one after the other, so that no copy is left, and starts one again.
 func (g *grid) loseAll(ctx context.Context, f *findings, a, b *node) error {
-	b.kill()
-	err := a.until(ctx, wholeMax, "one node has everything", func(s cluster.Status) bool { return s.Partitions.BelowCopies == partsSmall })
+	b.Kill()
+	err := a.Until(ctx, testgrid.WholeMax, "one node has everything", func(s cluster.Status) bool { return s.Partitions.BelowCopies == partsSmall })
 	if err != nil {
 		return err
 	}
-	a.kill()
-	if err := b.start(ctx); err != nil {
+	a.Kill()
+	if err := b.Start(ctx); err != nil {
 		return err
 	}
-	err = b.until(ctx, wholeMax, "all is lost", func(s cluster.Status) bool { return s.Partitions.Lost == partsSmall })
+	err = b.Until(ctx, testgrid.WholeMax, "all is lost", func(s cluster.Status) bool { return s.Partitions.Lost == partsSmall })
 	if err == nil {
 		err = g.stopped(b, everyPartition(partsSmall), partsSmall)
 	}
@@ -222,11 +224,11 @@ func (g *grid) loseAll(ctx context.Context, f *findings, a, b *node) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.ask(append([]string{"GRID.RECOVER", "accept-loss", fmt.Sprintf("0-%d", partsSmall-1)}, starts...)...)
+	_, err = b.Ask(append([]string{"GRID.RECOVER", "accept-loss", fmt.Sprintf("0-%d", partsSmall-1)}, starts...)...)
 	k := &keys{grid: g, name: "recovered:"}
 	err = errors.Join(err, k.set(b, "1"), k.check(b), isEmpty(b, "witness:0"))
 	f.promise("the last copy: a person gives it up, and it begins anew, empty", err)
-	return errors.Join(a.start(ctx), g.whole(ctx), k.check(a))
+	return errors.Join(a.Start(ctx), g.Whole(ctx), k.check(a))
 }
 
 func everyPartition(parts int) (all []int) {
@@ -238,7 +240,7 @@ func everyPartition(parts int) (all []int) {
 
 // lostStarts are the starts of nodes that had lost partitions last.
 func lostStarts(n *node) (starts []string, err error) {
-	v, err := n.ask("GRID.RECOVER", "lost")
+	v, err := n.Ask("GRID.RECOVER", "lost")
 	for _, piece := range strings.Split(v.Text, `"start":"`)[min(1, len(v.Text)):] {
 		start, _, _ := strings.Cut(piece, `"`)
 		starts = append(starts, start)
@@ -250,7 +252,7 @@ func lostStarts(n *node) (starts []string, err error) {
 }
 
 func isEmpty(n *node, key string) error {
-	v, err := n.ask("GET", key)
+	v, err := n.Ask("GET", key)
 	if err == nil && !v.IsNull() {
 		err = fmt.Errorf("%s is %q, and was given up", key, v.Text)
 	}

@@ -1,4 +1,4 @@
-package main
+package testgrid
 
 import (
 	"bytes"
@@ -21,8 +21,8 @@ const (
 	exitMax  = 20 * time.Second // for a process to end once it was told to
 )
 
-// buildProgram builds neargrid into a directory.
-func buildProgram(ctx context.Context, dir string) (string, error) {
+// BuildProgram builds neargrid into a directory.
+func BuildProgram(ctx context.Context, dir string) (string, error) {
 	gomod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	if err != nil {
 		return "", fmt.Errorf("go env GOMOD: %w", err)
@@ -36,21 +36,21 @@ func buildProgram(ctx context.Context, dir string) (string, error) {
 	return path, nil
 }
 
-// process is one start of a node.
-type process struct {
-	id     string // the node's
+// Process is one start of a node, or of another program that says in its log when it is ready.
+type Process struct {
+	ID     string // the node's
 	cmd    *exec.Cmd
 	log    *processLog
-	exited chan struct{}
+	Exited chan struct{}
 }
 
-// startProcess starts a node and waits until it is ready. What it logs is appended to a file.
-func startProcess(ctx context.Context, logFile string, command []string) (*process, error) {
+// StartProcess starts a node and waits until it is ready. What it logs is appended to a file.
+func StartProcess(ctx context.Context, logFile string, command []string) (*Process, error) {
 	file, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(command[0], command[1:]...), exited: make(chan struct{})}
+	p := &Process{cmd: exec.Command(command[0], command[1:]...), Exited: make(chan struct{})}
 	p.log = &processLog{file: file, ready: make(chan string, 1)}
 	p.cmd.Stderr = p.log
 	detach(p.cmd)
@@ -61,46 +61,46 @@ func startProcess(ctx context.Context, logFile string, command []string) (*proce
 	go func() {
 		p.cmd.Wait()
 		file.Close()
-		close(p.exited)
+		close(p.Exited)
 	}()
 	timer := time.NewTimer(readyMax)
 	defer timer.Stop()
 	select {
-	case p.id = <-p.log.ready:
+	case p.ID = <-p.log.ready:
 		return p, nil
-	case <-p.exited:
+	case <-p.Exited:
 		err = fmt.Errorf("it ended at once: %s", p.cmd.ProcessState)
 	case <-timer.C:
 		err = fmt.Errorf("it is not ready after %v", readyMax)
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	p.kill()
+	p.Kill()
 	return nil, fmt.Errorf("%s: %w; see %s", strings.Join(command, " "), err, logFile)
 }
 
-// kill ends the process without a word, and returns once it is gone.
-func (p *process) kill() {
+// Kill ends the process without a word, and returns once it is gone.
+func (p *Process) Kill() {
 	p.cmd.Process.Kill()
-	<-p.exited
+	<-p.Exited
 }
 
-// stop asks the process to end, and waits until it has.
-func (p *process) stop() error {
+// Stop asks the process to end, and waits until it has.
+func (p *Process) Stop() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	return p.wait()
+	return p.Wait()
 }
 
-// wait waits for an end of the process's own accord.
-func (p *process) wait() error {
+// Wait waits for an end of the process's own accord.
+func (p *Process) Wait() error {
 	timer := time.NewTimer(exitMax)
 	defer timer.Stop()
 	select {
-	case <-p.exited:
+	case <-p.Exited:
 	case <-timer.C:
-		p.kill()
+		p.Kill()
 		return fmt.Errorf("it had not ended after %v", exitMax)
 	}
 	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
@@ -109,10 +109,14 @@ func (p *process) wait() error {
 	return nil
 }
 
-// freeze stops the process where it is, until thaw.
-func (p *process) freeze() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+// Freeze stops the process where it is, until thaw.
+func (p *Process) Freeze() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
 
-func (p *process) thaw() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
+// Thaw ends that.
+func (p *Process) Thaw() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
+
+// PID is the process's.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // processLog writes a log to a file, and notices the line that says that the node is ready.
 type processLog struct {
@@ -123,7 +127,7 @@ type processLog struct {
 	ready chan string // gets the node's id
 }
 
-var readyLine = regexp.MustCompile(`msg=ready .*\bnode=(\S+)`)
+var readyLine = regexp.MustCompile(`msg=ready\b(?:.*\bnode=(\S+))?`)
 
 func (l *processLog) Write(b []byte) (int, error) {
 	l.mu.Lock()

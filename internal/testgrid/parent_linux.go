@@ -1,4 +1,4 @@
-package main
+package testgrid
 
 import (
 	"os/exec"
