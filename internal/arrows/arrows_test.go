@@ -22,20 +22,23 @@ var allowed = map[string][]string{
 	"server":         {"protocol", "partition"},
 	"client":         {"protocol", "nearcache"},
 	"client/goredis": {"client"},
-	"loadtest":       {"client", "protocol"},
+	"loadtest":       {"client", "internal/exactsleep", "protocol"},
 	"sidecar":        {"protocol", "partition", "server", "client"},
 	"cmd/neargrid":   {"protocol", "partition", "nearcache", "cluster", "cluster/core", "server", "client", "loadtest", "sidecar"},
+
+	"internal/exactsleep": {},
 
 	// Tools and tests: nothing of the program imports them.
 	"internal/arrows":       {},
 	"internal/testredis":    {},
-	"internal/bench":        {"internal/testredis", "loadtest"},
+	"internal/bench":        {"client", "internal/exactsleep", "internal/relay", "internal/testredis", "loadtest", "nearcache", "protocol"},
 	"internal/hits":         {"loadtest", "nearcache"},
 	"internal/differential": {"internal/testredis"},
 	"internal/faults":       {"cluster", "cluster/core", "internal/testgrid", "internal/testredis", "partition"},
 	"internal/oracle":       {"client", "client/goredis", "cluster", "internal/testgrid", "internal/testredis"},
 	"internal/testgrid":     {"cluster", "cluster/core", "internal/testredis"},
 	"internal/mutants":      {},
+	"internal/relay":        {"internal/exactsleep"},
 }
 
 // unaware names what a package must not know of, directly or by way of others.
