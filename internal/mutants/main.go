@@ -115,7 +115,7 @@ func passUnchanged(mutants []*mutant) error {
 		}
 	}
 	for _, g := range groups {
-		out, err := g.run("", "-v")
+		out, err := g.run("-v")
 		if err != nil {
 			return fmt.Errorf("without a planted bug: %w\n%s", err, out)
 		}
@@ -154,7 +154,7 @@ func (m *mutant) caughtBy(test testName) (bool, error) {
 	if err := os.WriteFile(listPath, list, 0o644); err != nil {
 		return false, err
 	}
-	out, err := test.run(listPath, "-count=1")
+	out, err := test.run("-overlay", listPath, "-count=1")
 	if err == nil {
 		return false, nil
 	}
@@ -168,16 +168,12 @@ func (m *mutant) caughtBy(test testName) (bool, error) {
 // the runtime calls a fatal error.
 var ends = []string{"--- FAIL: ", "panic: ", "fatal error: "}
 
-// run runs the tests that t names (with | between them), with flags for go test beside their own. The files of an overlay, if there is one,
-// are also those of programs that a test builds. Without its tables for debuggers a test
+// run runs the tests that t names (with | between them), with flags for go test beside their own. Without its tables for debuggers a test
 // takes a quarter less time to build.
-func (t testName) run(overlay string, flags ...string) (out string, err error) {
+func (t testName) run(flags ...string) (out string, err error) {
 	args := append([]string{"test", "-vet=off", "-ldflags=-s -w", "-timeout", testTimeout, "-run", "^(" + t.name + ")$"}, flags...)
 	args = append(append(args, t.pkg), t.flags...)
 	cmd := exec.Command("go", args...)
-	if overlay != "" {
-		cmd.Env = append(os.Environ(), "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -overlay="+overlay))
-	}
 	b, err := cmd.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%s: %w", cmd, err)
