@@ -20,6 +20,8 @@ const (
 	equalItemsWithin = 0.01
 	equalItemsTries  = 8
 	equalItemsLine   = 0.1 // how far two replays must be apart for a line through them
+	// Of two replays no further apart than this share, one with fewer items and one with more, what lies between is taken.
+	equalItemsBetween = 0.1
 )
 
 var replayPolicies = []string{"allkeys-lru", "allkeys-lfu"}
@@ -74,8 +76,9 @@ func (t replay) run(ctx context.Context, l *lab) (outcome, error) {
 		results[ours] = equal
 		out.series = append(out.series, replaySeries(policy+", equal items", results)...)
 		out.notes = append(out.notes, fmt.Sprintf("Trace, %s at equal items: the limit of %s was %d B above empty, %.2f of the budget, "+
-			"found by replaying until its items were within %.0f %% of Redis's. Redis's figures are those of the first replay.",
-			policy, l.programs[ours].name, used, float64(used)/float64(budget), 100*equalItemsWithin))
+			"found by replaying until its items were within %.0f %% of Redis's, or lay between those of two replays at most %.0f %% apart, whose "+
+			"figures are then taken in proportion. Redis's are those of the first replay.",
+			policy, l.programs[ours].name, used, float64(used)/float64(budget), 100*equalItemsWithin, 100*equalItemsBetween))
 	}
 	return out, nil
 }
@@ -94,9 +97,14 @@ func replaySeries(prefix string, results [2]replayed) []series {
 
 // equalItems answers a replay that holds as many items as wanted, and the budget that it took. It starts from one that is known,
 // corrects the budget in proportion, and from then on along the line through two replays: part of the memory holds no items. Replays of
-// one budget differ by about a hundredth, so no line is drawn through two that are close to each other.
+// one budget differ by a few hundredths, so no line is drawn through two that are close to each other, and what lies between two that
+// hold a little less and a little more will do as well.
 func equalItems(want float64, known replayed, budget int64, replay func(budget int64) (replayed, error)) (replayed, int64, error) {
 	slope := known.items / float64(budget)
+	var less, more struct {
+		replayed
+		budget float64
+	}
 	for tries := 0; math.Abs(known.items-want) > equalItemsWithin*want; tries++ {
 		if tries == equalItemsTries || known.items == 0 {
 			return known, budget, fmt.Errorf("equal items: %.0f against %.0f after %d replays", known.items, want, tries)
@@ -108,6 +116,17 @@ func equalItems(want float64, known replayed, budget int64, replay func(budget i
 		var err error
 		if known, err = replay(budget); err != nil {
 			return known, budget, err
+		}
+		if known.items < want {
+			less.replayed, less.budget = known, next
+		} else {
+			more.replayed, more.budget = known, next
+		}
+		if less.items > 0 && more.items > 0 && more.items-less.items <= equalItemsBetween*want {
+			share := (want - less.items) / (more.items - less.items)
+			between := func(a, b float64) float64 { return a + share*(b-a) }
+			known = replayed{items: want, hitRate: between(less.hitRate, more.hitRate), requests: between(less.requests, more.requests)}
+			return known, int64(between(less.budget, more.budget)), nil
 		}
 		if line := (known.items - before.items) / step; line > 0 && math.Abs(known.items-before.items) > equalItemsLine*want {
 			slope = line
