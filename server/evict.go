@@ -2,6 +2,7 @@ package server
 
 import (
 	"runtime/metrics"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,10 @@ func (srv *Server) makeRoom(now time.Duration) bool {
 // usedMemory is what counts against maxmemory: live data, its index, and the Go heap as the last collection left it.
 // Garbage must neither evict data nor raise -OOM.
 func (srv *Server) usedMemory() int64 { return srv.store.Space.Live() + goHeapLive.Load() }
+
+// firstHeap has the heap collected before the first server of a process opens its doors: who sets maxmemory by what an empty server uses
+// must not find a heap that was never measured.
+var firstHeap sync.Once
 
 // goHeapLive is read once a cron period: reading it costs more than a command.
 var goHeapLive atomic.Int64

@@ -152,7 +152,7 @@ func (srv *Server) Start() error {
 	if srv.router != nil {
 		srv.driver.OnTurnEnd(srv.router.Flush)
 	}
-	runtime.GC() // who sets maxmemory by what an empty server uses must not find a heap that was never measured
+	firstHeap.Do(runtime.GC)
 	readGoHeap()
 	srv.startupMemory.Store(srv.usedMemory())
 	if err := srv.driver.Start(); err != nil {
