@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/neargrid/neargrid/internal/machine"
 )
 
 const (
@@ -126,7 +128,7 @@ func run(ctx context.Context, o options, w io.Writer) (int, error) {
 	}
 	defer l.close()
 
-	rep := report{machine: describeMachine(), versions: l.versions(ctx), options: o, started: time.Now()}
+	rep := report{machine: machine.Describe(), versions: l.versions(ctx), options: o, started: time.Now()}
 	fmt.Fprint(w, rep.banner())
 	for _, p := range chosen {
 		began := time.Now()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/neargrid/neargrid/internal/machine"
 	"github.com/neargrid/neargrid/internal/testgrid"
 )
 
@@ -177,7 +178,7 @@ type report struct {
 }
 
 func newReport(ctx context.Context, o options, seed uint64) *report {
-	return &report{options: o, seed: seed, machine: testgrid.DescribeMachine(), versions: "neargrid at commit " + testgrid.Commit(ctx) + "; " + runtime.Version(), started: time.Now()}
+	return &report{options: o, seed: seed, machine: machine.Describe(), versions: "neargrid at commit " + machine.Commit(ctx) + "; " + runtime.Version(), started: time.Now()}
 }
 
 func (r *report) command() string {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/neargrid/neargrid/internal/machine"
 	"github.com/neargrid/neargrid/internal/testgrid"
 )
 
@@ -78,7 +79,7 @@ func try(ctx context.Context, o options) (code int, err error) {
 	if err != nil {
 		return exitFault, errors.Join(err, os.RemoveAll(dir))
 	}
-	machine := testgrid.DescribeMachine() // with the load before the run
+	machine := machine.Describe() // with the load before the run
 	j := newJudge(l.log)
 	found, err := l.run(ctx, o.plan, j)
 	r := newReport(ctx, o, machine, found, j)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/neargrid/neargrid/internal/testgrid"
+	"github.com/neargrid/neargrid/internal/machine"
 )
 
 // report is a whole run.
@@ -21,9 +21,9 @@ type report struct {
 	writes            [unknown + 1]int64
 }
 
-func newReport(ctx context.Context, o options, machine string, found *outcomes, j *judge) *report {
+func newReport(ctx context.Context, o options, where string, found *outcomes, j *judge) *report {
 	r := &report{
-		options: o, started: began, machine: machine, versions: "neargrid at commit " + testgrid.Commit(ctx) + "; " + runtime.Version(), found: found,
+		options: o, started: began, machine: where, versions: "neargrid at commit " + machine.Commit(ctx) + "; " + runtime.Version(), found: found,
 	}
 	if o.program != "" {
 		r.versions += "; the program that was tried was built elsewhere"

@@ -13,7 +13,6 @@
 //	grid.go     Grid, Node, and what a grid tells of itself
 //	process.go  Process
 //	network.go  Network
-//	machine.go  what reports tell of the machine and of the tree that was tried
 //
 //	parent_linux.go, parent_other.go   processes end with who has started them
 package testgrid

@@ -1,4 +1,5 @@
-package testgrid
+// Package machine says where and of what a measurement was made: for the heads of the reports in docs/bench.
+package machine
 
 import (
 	"context"
@@ -9,8 +10,8 @@ import (
 	"strings"
 )
 
-// DescribeMachine answers what the figures depend on.
-func DescribeMachine() string {
+// Describe answers what the figures depend on: processor, cores, memory, kernel, and how busy it was before.
+func Describe() string {
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	loadText, _ := os.ReadFile("/proc/loadavg")
 	load, _, _ := strings.Cut(string(loadText), " ")
@@ -32,14 +33,15 @@ func field(path, name string) string {
 
 // Commit names the tree that was tried, and says so when files differ from it. The report itself does not count.
 func Commit(ctx context.Context) string {
-	id := output(ctx, "git", "rev-parse", "--short=12", "HEAD")
-	if output(ctx, "git", "status", "--porcelain", "--", ".", ":!docs/bench") != "" {
+	id := Output(ctx, "git", "rev-parse", "--short=12", "HEAD")
+	if Output(ctx, "git", "status", "--porcelain", "--", ".", ":!docs/bench") != "" {
 		id += " with uncommitted changes"
 	}
 	return id
 }
 
-func output(ctx context.Context, name string, args ...string) string {
+// Output is what a program prints, without the space around it, or why it did not.
+func Output(ctx context.Context, name string, args ...string) string {
 	text, err := exec.CommandContext(ctx, name, args...).Output()
 	if err != nil {
 		return fmt.Sprintf("%s: %v", name, err)
