@@ -28,7 +28,8 @@ const (
 	goroutines = 2  // that read for each viewer
 	readPause  = 4 * time.Millisecond
 	looks      = 4                     // at all keys, one after the other; then a pause: what the first has fetched the others find
-	passMax    = 20 * time.Millisecond // of one look at all keys: those of a node that does not answer must not hold up the others
+	passUsual  = 20 * time.Millisecond // of one pass: keys of a node that does not answer must not hold up the others
+	passMax    = L / 2                 // of one pass, where one key alone takes longer than usual
 	farPause   = time.Millisecond      // between two reads past near caches
 	writeLow   = 20 * time.Millisecond // between two writes of a key
 	writeHigh  = 120 * time.Millisecond
@@ -234,23 +235,45 @@ func (a *arena) writeOnce(r reader, h *history) {
 	}
 }
 
-// read looks at all keys again and again.
+// read looks at keys again and again: at as many as can be fetched in time, which on a busy machine are few.
 func (a *arena) read(r reader, v *viewer, rng *rand.Rand) {
 	keys := append([]*history(nil), a.keys...)
+	p := pace{count: len(keys), limit: passUsual}
 	for a.pause(readPause) {
 		rng.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-		ctx, cancel := context.WithTimeout(context.Background(), passMax)
+		ctx, cancel := context.WithTimeout(context.Background(), p.limit)
 		for range looks {
-			r.pass(ctx, v, keys)
+			r.pass(ctx, v, keys[:p.count])
 		}
+		p.adapt(ctx.Err() == nil, len(keys))
 		cancel()
+	}
+}
+
+// pace is how many keys a pass looks at, and how long it may last.
+type pace struct {
+	count int
+	limit time.Duration
+}
+
+// adapt is called after a pass that came to its end in time or not, of keysMax keys at most.
+func (p *pace) adapt(inTime bool, keysMax int) {
+	switch {
+	case inTime && p.limit > passUsual:
+		p.limit /= 2
+	case inTime:
+		p.count = min(2*p.count, keysMax)
+	case p.count > 1:
+		p.count /= 2
+	default:
+		p.limit = min(2*p.limit, passMax)
 	}
 }
 
 // readFar looks at one key after the other, past all near caches: what it sees is the truth.
 func (a *arena) readFar(v *viewer) {
 	for i := 0; a.pause(farPause); i++ {
-		ctx, cancel := context.WithTimeout(context.Background(), passMax)
+		ctx, cancel := context.WithTimeout(context.Background(), passUsual)
 		a.far.pass(ctx, v, a.keys[i%len(a.keys):][:1])
 		cancel()
 	}
