@@ -103,6 +103,31 @@ func TestBatchRoundTrip(t *testing.T) {
 	}
 }
 
+// TestBatchHeaderR28: origin and fields travel, also fields of types that are not known; a kind that is not known is refused.
+func TestBatchHeaderR28(t *testing.T) {
+	b := Batch{
+		Partition: 3, Seq: 7, TimeMs: 99, Origin: 1 << 40, Group: 5, GroupSize: 2, Count: 1, Effects: []byte("effects"),
+		Fields: append([]byte{77, 2}, "id"...),
+	}
+	if got, _, err := DecodeBatch(AppendBatch(nil, b)); err != nil || !reflect.DeepEqual(got, b) {
+		t.Errorf("%+v became %+v, error %v", b, got, err)
+	}
+	for kind := BatchKind(1); kind < 10; kind++ {
+		unknown := b
+		unknown.Kind = kind
+		if _, _, err := DecodeBatch(AppendBatch(nil, unknown)); !errors.Is(err, ErrBatch) || !strings.Contains(err.Error(), "kind") {
+			t.Errorf("kind %d: error %v", kind, err)
+		}
+	}
+	for _, fields := range [][]byte{{1}, {1, 2, 'x'}, {0x80}, {1, 0x80}, {1, 0, 2}} {
+		wrong := b
+		wrong.Fields = fields
+		if _, _, err := DecodeBatch(AppendBatch(nil, wrong)); !errors.Is(err, ErrBatch) {
+			t.Errorf("fields % x: error %v", fields, err)
+		}
+	}
+}
+
 // TestApplyRefuses: a batch that does not fit is an error, and not a panic.
 func TestApplyRefuses(t *testing.T) {
 	key := func(op byte, key string, arguments ...byte) []byte {
