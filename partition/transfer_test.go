@@ -416,7 +416,7 @@ func (w *walkRun) changeValue(tx *Tx, key []byte, typ Type) {
 		case n == 1:
 			tx.ZRem(key, words("m", 15, 5)...)
 		case n == 2 && z.Len() > 8:
-			tx.StoreZset(key, z, 1, z.Len()-2)
+			tx.StoreZset(key, z, 1, z.Len()-2, ZsetArrival{})
 		default:
 			tx.ZAdd(key, 0, []float64{math.Copysign(0, -1), 0, 1.5, -7, math.Inf(1)}[w.IntN(5)], word("m", 15))
 		}

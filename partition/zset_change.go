@@ -282,9 +282,31 @@ func (p *Partition) applyZCut(db int, h uint64, key []byte, rank, n int) bool {
 	return true
 }
 
+// ZsetArrival is how the members of a set that is stored come, which tells where a score of -0 keeps its sign: a packed set knows none,
+// and what was packed until too many had come stays without.
+type ZsetArrival struct {
+	Single  bool // one after the other; otherwise the set is packed or not as a whole
+	Reverse bool // the last in order first
+	Counted bool // how many will come is known
+}
+
+// packedFirst is how many of n members come before the set is too large to be packed.
+func (p *Partition) packedFirst(z Zset, rank, n int, a ZsetArrival) (count int) {
+	if !a.Single || a.Counted && !p.zsetFits(n, 0) {
+		return 0
+	}
+	if a.Reverse {
+		rank += n - 1
+	}
+	for it := z.From(rank, a.Reverse); count < n && it.Next() && p.zsetFits(count+1, len(it.Member())); {
+		count++
+	}
+	return count
+}
+
 // StoreZset makes key hold n members of z from a rank on, whatever it held; n = 0 deletes it. z may be a view of the
 // key itself: what is deleted stays readable to the end of the transaction.
-func (tx *Tx) StoreZset(key []byte, z Zset, rank, n int) {
+func (tx *Tx) StoreZset(key []byte, z Zset, rank, n int, a ZsetArrival) {
 	tx.Del(key)
 	if n == 0 {
 		return
@@ -295,12 +317,20 @@ func (tx *Tx) StoreZset(key []byte, z Zset, rank, n int) {
 		longest = max(longest, len(it.Member()))
 	}
 	large := !p.zsetFits(n, longest)
+	from, to := 0, p.packedFirst(z, rank, n, a)
+	if a.Reverse {
+		from, to = n-to, n
+	}
 	p.emit(opZAdd, tx.DB, key)
 	p.effects = append(p.effects, zsetForm(large))
 	start := len(p.effects)
 	p.effects = binary.AppendUvarint(p.effects, uint64(n))
-	for it, left := z.From(rank, false), n; left > 0 && it.Next(); left-- {
-		p.effects = appendScored(p.effects, it.Score(), it.Member())
+	for it, i := z.From(rank, false), 0; i < n && it.Next(); i++ {
+		score := it.Score()
+		if score == 0 && from <= i && i < to {
+			score = 0 // without its sign
+		}
+		p.effects = appendScored(p.effects, score, it.Member())
 	}
 	r := effectReader{b: p.effects[start:]}
 	p.applyZAdd(tx.DB, h, key, large, r.scored())

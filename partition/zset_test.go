@@ -237,7 +237,7 @@ func TestZsetModel(t *testing.T) {
 				m.add(limits, 0, s.score, string(s.member))
 			}
 			z, _, _ := c.tx.Zset(key)
-			c.tx.StoreZset(key, z, rank, n)
+			c.tx.StoreZset(key, z, rank, n, ZsetArrival{})
 		case op == 9:
 			did = fmt.Sprintf("StoreZset of %d members", len(pairs))
 			b := c.tx.NewZset()
@@ -250,7 +250,7 @@ func TestZsetModel(t *testing.T) {
 				m.add(limits, 0, s.score, string(s.member))
 			}
 			z := b.Zset()
-			c.tx.StoreZset(key, z, 0, z.Len())
+			c.tx.StoreZset(key, z, 0, z.Len(), ZsetArrival{})
 			b.Close()
 		case op == 10 && len(m.scores) > 0:
 			did = "Restore of its Dump"

@@ -131,7 +131,7 @@ func cmdZRangeStore(c *Call) {
 		return
 	}
 	rank, n := r.find(z)
-	c.Tx.StoreZset(c.Args[1], z, rank, n)
+	c.Tx.StoreZset(c.Args[1], z, rank, n, partition.ZsetArrival{Single: true, Reverse: r.reverse, Counted: r.by == byRank || r.by == byAny})
 	c.W.Int(int64(n))
 }
 

@@ -68,7 +68,7 @@ func combineScored(c *Call, gather func(*zsetInputs, *partition.ZsetBuilder), op
 	gather(in, result)
 	z := result.Zset()
 	if options&stored != 0 {
-		c.Tx.StoreZset(c.Args[1], z, 0, z.Len())
+		c.Tx.StoreZset(c.Args[1], z, 0, z.Len(), partition.ZsetArrival{})
 		c.W.Int(int64(z.Len()))
 		return
 	}
