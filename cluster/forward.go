@@ -96,8 +96,9 @@ type ForwarderConfig struct {
 	Table     func() *core.Table   // the newest; it never goes back
 	Now       func() time.Duration // a clock that never goes back
 	Executor  Executor
-	Idle      func()       // called when the commands that came together have been executed; nil: nothing is
-	Log       *slog.Logger // nil: none
+	Sleeps    func() uint64 // counts suspensions of the machine: what was answered when it changes may rest on a lease that was over; nil: 0
+	Idle      func()        // called when the commands that came together have been executed; nil: nothing is
+	Log       *slog.Logger  // nil: none
 }
 
 // forwardSweep is the time between looks for commands that are over, and for nodes that have started anew.

@@ -16,12 +16,13 @@ import (
 // from whatever goroutine, and another one writes what has gathered since it last wrote. So nobody who answers waits for the
 // network, and who executes neither.
 type forwardStream struct {
-	f    *Forwarder
-	conn *Conn
-	from core.Member
-	held atomic.Int64  // bytes of commands that are not answered; <= forwardHeldMax, but for a larger one that is alone
-	wake chan struct{} // holds one
-	gone chan struct{} // closed when Execute is not called for the stream any more
+	f     *Forwarder
+	conn  *Conn
+	from  core.Member
+	held  atomic.Int64  // bytes of commands that are not answered; <= forwardHeldMax, but for a larger one that is alone
+	slept uint64        // the writer's: suspensions of the machine that it knows of
+	wake  chan struct{} // holds one
+	gone  chan struct{} // closed when Execute is not called for the stream any more
 
 	mu struct {
 		sync.Mutex
@@ -58,6 +59,7 @@ func (f *Forwarder) serve(conn *Conn) {
 		return
 	}
 	defer f.leave(s)
+	s.slept = f.sleeps()
 	f.running.Go(s.write)
 	in := newForwardReader(conn)
 	for !conn.closed.Load() {
@@ -199,6 +201,10 @@ func (s *forwardStream) write() {
 		switch {
 		case ended:
 			return
+		case s.f.sleeps() != s.slept: // after the answers were given
+			s.f.log.Warn("the machine was suspended: what was answered meanwhile is not sent", "peer", s.from.String())
+			s.end()
+			return
 		case len(out) == 0:
 			<-s.wake
 			runtime.Gosched() // as forwardLink.write does
@@ -210,6 +216,13 @@ func (s *forwardStream) write() {
 		}
 		buf = out
 	}
+}
+
+func (f *Forwarder) sleeps() uint64 {
+	if f.config.Sleeps == nil {
+		return 0
+	}
+	return f.config.Sleeps()
 }
 
 // newForwardReader reads messages from a Forward stream.

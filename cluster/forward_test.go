@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,6 +36,7 @@ type forwardNode struct {
 	self      core.Member
 	transport *Transport
 	executor  *testExecutor
+	slept     atomic.Uint64 // how often its machine was suspended
 }
 
 // testExecutor notes what it executes, as the first argument; do answers, or has it answered later. Without do the reply is the
@@ -95,6 +97,7 @@ func (g *forwardGrid) start(name string, inc byte, host string) *forwardNode {
 	n.transport = open(g.T, g.network.Host(host), host+":0", id, NoSecret())
 	n.Forwarder = NewForwarder(ForwarderConfig{
 		Transport: n.transport, Table: g.current, Now: func() time.Duration { return time.Since(g.began) }, Executor: n.executor,
+		Sleeps: n.slept.Load,
 	})
 	g.Cleanup(n.Close)
 	g.register(n)
@@ -230,6 +233,23 @@ func TestForward(t *testing.T) {
 		a.Forward("nobody", &sent[0], q.done)
 		expect(t, "to a node that the table does not know", q.now(), "not executed, version 9")
 		expect(t, "without any time", a.ask("late", 0).now(), "not executed, version 9")
+	})
+}
+
+// TestForwardSleptR9: what was answered while the machine was suspended is not sent, and what comes after is.
+func TestForwardSleptR9(t *testing.T) {
+	onForwarders(t, func(t *testing.T, g *forwardGrid, a, b *forwardNode) {
+		b.executor.answers(func(f *Forwarded, answer func(Answer)) {
+			if string(f.Args[0]) == "sleep" {
+				b.slept.Add(1)
+			}
+			answer(Answer{Reply: f.Args[0]})
+		})
+		for range 2 {
+			expect(t, "before", a.ask("before", time.Second).end(), "executed before")
+			expect(t, "in its sleep", a.ask("sleep", time.Second).end(), "unknown")
+			expect(t, "after", a.ask("after", time.Second).end(), "executed after")
+		}
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/neargrid/neargrid/cluster/core"
+	"github.com/neargrid/neargrid/internal/clock"
 	"github.com/neargrid/neargrid/partition"
 )
 
@@ -68,6 +69,7 @@ type NodeConfig struct {
 	Create *core.Settings // the same
 
 	Now    func() time.Duration // a clock that never goes back
+	Clock  *clock.Clock         // the same, to notice suspensions of the machine by; nil: there are none
 	Random io.Reader            // for the incarnation, and a new grid's id and seed; nil: the system's
 	Log    *slog.Logger         // nil: none
 
@@ -282,7 +284,7 @@ func (n *Node) Start(store *partition.Store, e Executor) {
 	})
 	n.repl.OnTable(n.Table().Since(0))
 	n.feed.started = true
-	n.forwarder.Store(NewForwarder(ForwarderConfig{Transport: n.transport, Table: n.Table, Now: n.config.Now, Executor: e, Idle: n.repl.Flush, Log: n.log}))
+	n.forwarder.Store(NewForwarder(ForwarderConfig{Transport: n.transport, Table: n.Table, Now: n.config.Now, Executor: e, Idle: n.repl.Flush, Sleeps: n.Sleeps, Log: n.log}))
 }
 
 // Serves, Writable, Await and Committed are the replicator's; they may be called once Start has returned.
@@ -300,6 +302,17 @@ func (n *Node) Forward(to core.NodeID, f *Forwarded, done func(Answer)) {
 		return
 	}
 	forwarder.Queue(to, f, done)
+}
+
+// Sleeps counts the suspensions of the machine, as clock.Clock's Look does; a node that is alone does not look.
+func (n *Node) Sleeps() uint64 {
+	switch {
+	case n.config.Clock == nil:
+		return 0
+	case n.repl.alone.Load():
+		return n.config.Clock.Sleeps()
+	}
+	return n.config.Clock.Look()
 }
 
 // Flush has what was executed sent to the copies, and what was forwarded to other nodes. It is called after each batch of commands.

@@ -50,9 +50,10 @@ type acceptor func(l loop, info connInfo) sessionIO
 type driver interface {
 	// Start begins to accept.
 	Start() error
-	// OnTurnEnd has every loop call f after it has executed what was read, before it writes the replies. Before Start
-	// only. Loops call f at the same time as each other.
-	OnTurnEnd(f func())
+	// OnTurnEnd has every loop call flush after it has executed what was read, before it writes the replies. Then it looks at sleeps,
+	// where that is not nil, and if this has changed since the last look closes the connections instead of writing. Before Start only.
+	// Loops call both at the same time as each other.
+	OnTurnEnd(flush func(), sleeps func() uint64)
 	// CloseListeners returns when no connection is accepted any more. Not to be called on a loop.
 	CloseListeners()
 	// Shutdown closes the listeners, treats every client as one that has finished sending, and returns when all

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -329,7 +330,8 @@ func TestDriverShutdownIsBounded(t *testing.T) {
 	})
 }
 
-func TestDriverHooksRunBeforeReplies(t *testing.T) {
+// onTurnEnd starts a door of each driver, with what its loops are to do at the ends of their turns.
+func onTurnEnd(t *testing.T, f func(d *testDoor, atEnd func(flush func(), sleeps func() uint64))) {
 	for name, makeDriver := range driverMakers {
 		t.Run(name, func(t *testing.T) {
 			ls, err := listen(Options{Listen: "127.0.0.1:0"})
@@ -340,29 +342,74 @@ func TestDriverHooksRunBeforeReplies(t *testing.T) {
 			if d.driver, err = makeDriver(ls, d.accept); err != nil {
 				t.Fatal(err)
 			}
-			var shipped atomic.Int64
-			d.driver.OnTurnEnd(func() {
-				for len(d.opened) > 0 {
-					s := <-d.opened
-					d.opened <- s
-					shipped.Store(s.fed.Load())
-					return
+			f(d, func(flush func(), sleeps func() uint64) {
+				d.driver.OnTurnEnd(flush, sleeps)
+				if err := d.driver.Start(); err != nil {
+					t.Fatal(err)
 				}
 			})
-			if err := d.driver.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer d.shutdown(0)
-			c := d.dial()
-			for i := range int64(100) {
-				d.write(c, []byte("x"))
-				d.expect(c, []byte("x"))
-				if got := shipped.Load(); got != i+1 {
-					t.Fatalf("reply %d arrived when the hook had seen %d", i+1, got)
-				}
-			}
+			d.shutdown(0)
 		})
 	}
+}
+
+func TestDriverHooksRunBeforeReplies(t *testing.T) {
+	onTurnEnd(t, func(d *testDoor, atEnd func(func(), func() uint64)) {
+		var shipped atomic.Int64
+		atEnd(func() {
+			for len(d.opened) > 0 {
+				s := <-d.opened
+				d.opened <- s
+				shipped.Store(s.fed.Load())
+				return
+			}
+		}, nil)
+		c := d.dial()
+		for i := range int64(100) {
+			d.write(c, []byte("x"))
+			d.expect(c, []byte("x"))
+			if got := shipped.Load(); got != i+1 {
+				d.Fatalf("reply %d arrived when the hook had seen %d", i+1, got)
+			}
+		}
+	})
+}
+
+// TestDriverSleptR9: what was executed in a turn in which the machine was suspended is not answered; who connects later is served.
+func TestDriverSleptR9(t *testing.T) {
+	onTurnEnd(t, func(d *testDoor, atEnd func(func(), func() uint64)) {
+		var sleeps atomic.Uint64
+		d.setUp = func(s *testSession) {
+			s.onFeed = func(p []byte) {
+				s.out = append(s.out, p...)
+				if bytes.Contains(p, []byte("z")) {
+					sleeps.Add(1)
+				}
+			}
+		}
+		atEnd(func() {}, sleeps.Load)
+		// answers tells whether a new connection gets an answer, or ends instead.
+		answers := func(request string) bool {
+			c := d.dial()
+			d.write(c, []byte(request))
+			got := make([]byte, 1)
+			n, err := c.Read(got)
+			if errors.Is(err, os.ErrDeadlineExceeded) || n > 0 && got[0] != request[0] {
+				d.Fatalf("read %d bytes, %q, error %v", n, got, err)
+			}
+			return n > 0
+		}
+		for range 3 {
+			for loops := 0; !answers("x"); loops++ { // each loop looks for itself
+				if loops == 10 {
+					d.Fatal("no connection is answered after the suspension")
+				}
+			}
+			if answers("z") {
+				d.Fatal("what was executed before the machine was suspended was answered after that")
+			}
+		}
+	})
 }
 
 // Connections come and go in every way while others post to them.

@@ -26,7 +26,7 @@ type epollConn struct {
 
 // earlyWriteBytes: so much output is written at once, while it is in the processor's cache and before the other sessions
 // of the turn have their say; nothing is saved by waiting, as each session's output is a write of its own anyway. Where
-// hooks stand between executing and replying, it waits for them.
+// flush stands between executing and replying, it waits for that.
 const earlyWriteBytes = 16 << 10
 
 // lingerMax bounds how many connections of a loop linger at once. Others are closed without.
@@ -99,7 +99,7 @@ func (c *epollConn) ready(events uint32) {
 	case n > 0:
 		c.session.Feed(c.loop.read[:n])
 		c.markDirty()
-		if len(c.loop.driver.hooks) == 0 && !c.blocked && len(c.session.Out()) >= earlyWriteBytes && !c.write() {
+		if c.loop.driver.flush == nil && !c.blocked && len(c.session.Out()) >= earlyWriteBytes && !c.write() {
 			c.close()
 		}
 	case errno == 0:

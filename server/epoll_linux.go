@@ -19,7 +19,8 @@ type epollDriver struct {
 	log       *slog.Logger
 	doors     *listeners
 	listeners []epollListener // written before Start, then loop 0's
-	hooks     []func()
+	flush     func()          // see OnTurnEnd; nil: there is none
+	sleeps    func() uint64   // the same
 	loops     []*epollLoop
 	next      int // loop 0's: the loop that gets the next connection
 	spare     int // loop 0's: a descriptor to give up when there are no others; -1 = lost
@@ -88,7 +89,9 @@ func ownDescriptor(c syscall.Conn) (fd int, err error) {
 	return fd, err
 }
 
-func (d *epollDriver) OnTurnEnd(f func()) { d.hooks = append(d.hooks, f) }
+func (d *epollDriver) OnTurnEnd(flush func(), sleeps func() uint64) {
+	d.flush, d.sleeps = flush, sleeps
+}
 
 func (d *epollDriver) Start() error {
 	d.started = true

@@ -12,8 +12,8 @@ const epollEventsMax = 256
 
 // epollLoop is one event loop. Everything in it but the mailbox belongs to the goroutine that runs it.
 //
-// A turn: wait; read and execute what has arrived; run what was posted; tick who is due; call the hooks; write the
-// replies. Replies are written at the end, so that all of a pipeline's leave in one piece and the hooks come first.
+// A turn: wait; read and execute what has arrived; run what was posted; tick who is due; flush; write the
+// replies. Replies are written at the end, so that all of a pipeline's leave in one piece and what must come before them does.
 type epollLoop struct {
 	driver  *epollDriver
 	epfd    int
@@ -30,6 +30,7 @@ type epollLoop struct {
 	stuck      []*epollConn // each with output that the kernel does not take, or with a deadline
 	lingering  int          // how many of conns linger
 
+	sleeps   uint64 // when it last looked
 	started  time.Time
 	now      time.Duration // since started, when this turn's wait ended
 	nextTick time.Duration
@@ -98,15 +99,27 @@ func (l *epollLoop) turn() {
 		l.nextTick = l.now + tickPeriod
 		l.tick()
 	}
-	for _, f := range l.driver.hooks {
-		f()
+	if l.driver.flush != nil {
+		l.driver.flush()
 	}
+	suspect := l.driver.sleeps != nil && len(l.dirty) > 0 && l.slept(l.driver.sleeps())
 	l.dirty, l.settling = l.settling[:0], l.dirty
 	for i, c := range l.settling {
 		l.settling[i] = nil
 		c.dirty = false
+		if suspect {
+			c.close()
+			continue
+		}
 		c.settle()
 	}
+}
+
+// slept tells whether the machine was suspended since the last look.
+func (l *epollLoop) slept(sleeps uint64) bool {
+	slept := sleeps != l.sleeps
+	l.sleeps = sleeps
+	return slept
 }
 
 // wait returns the number of events there are, and blocks until there is one if there is nothing else to do.

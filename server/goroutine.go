@@ -18,7 +18,8 @@ type goroutineDriver struct {
 	keepAlive func() int // seconds; 0 = off
 	log       *slog.Logger
 	doors     *listeners
-	hooks     []func()
+	flush     func()        // see OnTurnEnd; nil: there is none
+	sleeps    func() uint64 // the same
 	running   sync.WaitGroup
 	stop      chan struct{} // closed by CloseListeners
 	closeOnce sync.Once
@@ -36,7 +37,9 @@ func newGoroutineDriver(ls *listeners, accept acceptor, keepAliveSeconds func() 
 	return d
 }
 
-func (d *goroutineDriver) OnTurnEnd(f func()) { d.hooks = append(d.hooks, f) }
+func (d *goroutineDriver) OnTurnEnd(flush func(), sleeps func() uint64) {
+	d.flush, d.sleeps = flush, sleeps
+}
 
 func (d *goroutineDriver) Start() error {
 	for _, l := range d.doors.all() {

@@ -25,6 +25,7 @@ type goroutineConn struct {
 	writing  int        // bytes that a writer has, the first of the session's output; 0 = none runs
 	ended    bool       // no more input, or it is to be treated so
 	broken   bool       // to be closed as it is
+	slept    uint64     // suspensions of the machine before the connection was there
 	deadline time.Time  // to have closed by; zero = none
 }
 
@@ -59,6 +60,9 @@ func (c *goroutineConn) Touch(sessionIO) {}
 // run owns the session from first to last.
 func (c *goroutineConn) run(info connInfo) {
 	c.session = c.driver.accept(c, info)
+	if c.driver.sleeps != nil {
+		c.slept = c.driver.sleeps()
+	}
 	if c.ended {
 		c.session.EOF()
 	}
@@ -108,8 +112,11 @@ func (c *goroutineConn) run(info connInfo) {
 // turn ends what one event has brought, short of writing the replies.
 func (c *goroutineConn) turn() {
 	c.mailbox.run()
-	for _, f := range c.driver.hooks {
-		f()
+	if c.driver.flush != nil {
+		c.driver.flush()
+	}
+	if c.driver.sleeps != nil && c.driver.sleeps() != c.slept {
+		c.broken = true
 	}
 }
 

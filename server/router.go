@@ -11,7 +11,7 @@ import (
 type Router interface {
 	// Topology is the newest that this node knows of, never nil. It is not to be changed; a newer one is another pointer.
 	Topology() *Topology
-	// Serves tells whether commands on a partition may be executed here at a time of the server's clock (Options.Started), and
+	// Serves tells whether commands on a partition may be executed here at a time of the server's clock (Options.Clock), and
 	// in which reign that would be. The partition's lock must be held. A command is executed only where it holds before its first
 	// look at data, and what it has read is answered only where it still holds after the last (R9).
 	Serves(partition int, at time.Duration) (reign uint64, ok bool)

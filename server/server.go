@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/neargrid/neargrid/internal/clock"
 	"github.com/neargrid/neargrid/partition"
 )
 
@@ -33,7 +34,10 @@ type Options struct {
 	Config         [][2]string    // CONFIG settings to begin with: names and values
 	Router         Router         // nil: the node is alone
 	Sink           partition.Sink // gets every batch, for other copies; nil: there are none
-	Started        time.Time      // when the clock that Router is asked by began; zero: now
+	Clock          *clock.Clock   // the one that Router is asked by; nil: one that begins now
+	// Sleeps counts how often the machine was suspended, as Clock.Look does: what a loop has executed when that changes is not
+	// answered, and the connection ends. nil: nothing that is answered rests on a lease.
+	Sleeps func() uint64
 }
 
 // Server is one node's doors, and the commands behind them.
@@ -105,8 +109,8 @@ func New(o Options) (*Server, error) {
 	if o.Seed == (partition.Seed{}) {
 		o.Seed = partition.RandomSeed()
 	}
-	if o.Started.IsZero() {
-		o.Started = time.Now()
+	if o.Clock == nil {
+		o.Clock = clock.New()
 	}
 	config := newConfig(o)
 	if err := config.Set(o.Config); err != nil {
@@ -121,7 +125,7 @@ func New(o Options) (*Server, error) {
 	}
 	srv := &Server{
 		options: o, config: config, store: store, log: o.Logger, router: o.Router,
-		started: o.Started, done: make(chan struct{}), stop: make(chan struct{}),
+		started: o.Clock.Started(), done: make(chan struct{}), stop: make(chan struct{}),
 	}
 	if up, ok := o.Router.(Upstream); ok {
 		srv.upstream, srv.nearRows = up, nearRowsOf(up)
@@ -150,7 +154,7 @@ func (srv *Server) Start() error {
 		return err
 	}
 	if srv.router != nil {
-		srv.driver.OnTurnEnd(srv.router.Flush)
+		srv.driver.OnTurnEnd(srv.router.Flush, srv.options.Sleeps)
 	}
 	firstHeap.Do(runtime.GC)
 	readGoHeap()
@@ -190,8 +194,8 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// clock is the time since the server started, from the monotonic clock.
-func (srv *Server) clock() time.Duration { return time.Since(srv.started) }
+// clock is the time since the server started.
+func (srv *Server) clock() time.Duration { return srv.options.Clock.Now() }
 
 // wallMs turns a time of clock into ms since 1970. It never goes back, whatever the system's clock does.
 func (srv *Server) wallMs(at time.Duration) int64 {

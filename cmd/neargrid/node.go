@@ -11,6 +11,7 @@ import (
 
 	"github.com/neargrid/neargrid/cluster"
 	"github.com/neargrid/neargrid/cluster/core"
+	"github.com/neargrid/neargrid/internal/clock"
 	"github.com/neargrid/neargrid/server"
 )
 
@@ -85,7 +86,7 @@ func (n *node) start(ctx context.Context, plan nodePlan) (err error) {
 		return err
 	}
 	o := plan.server
-	o.NodeID, o.Logger, o.Started = n.dir.nodeID, n.log, time.Now()
+	o.NodeID, o.Logger, o.Clock = n.dir.nodeID, n.log, clock.New()
 	if plan.grid == nil {
 		if n.srv, err = server.New(o); err != nil {
 			return err
@@ -137,13 +138,12 @@ func (n *node) enter(ctx context.Context, plan nodePlan, o *server.Options) (err
 			"with --peer-listen, give --insecure, or --peer-listen off for a node that stays alone", g.listen)
 	}
 	peerHost, _ := splitAddress(announced(g.host, g.listen))
-	started := o.Started
 	n.grid, err = openGrid(ctx, cluster.NodeConfig{
 		Network: cluster.Sockets(), Listen: g.listen, Advertise: hostAnyPort(peerHost), Keys: g.keys,
 		Node: core.NodeID(n.dir.nodeID), DataDir: n.dir.path, Role: g.role, Zone: g.zone, Version: server.Version,
 		Client: announced(g.host, o.Listen), Cluster: announced(g.host, o.ClusterListen),
 		Join: g.join, Create: g.create,
-		Now: func() time.Duration { return time.Since(started) },
+		Now: o.Clock.Now, Clock: o.Clock,
 		Log: n.log, OnFailure: n.fail,
 	}, g.check)
 	switch {
@@ -154,7 +154,7 @@ func (n *node) enter(ctx context.Context, plan nodePlan, o *server.Options) (err
 	}
 	settings := n.grid.node.Settings()
 	o.Partitions, o.Seed = settings.Partitions, seedOf(settings)
-	o.Router, o.Sink = n.grid, n.grid.node.Sink
+	o.Router, o.Sink, o.Sleeps = n.grid, n.grid.node.Sink, n.grid.node.Sleeps
 	return nil
 }
 
