@@ -18,14 +18,15 @@ var allowed = map[string][]string{
 	"partition":      {},
 	"nearcache":      {},
 	"cluster/core":   {},
-	"cluster":        {"cluster/core", "protocol", "partition"},
-	"server":         {"protocol", "partition"},
+	"cluster":        {"cluster/core", "internal/clock", "protocol", "partition"},
+	"server":         {"internal/clock", "protocol", "partition"},
 	"client":         {"protocol", "nearcache"},
 	"client/goredis": {"client"},
 	"loadtest":       {"client", "internal/exactsleep", "protocol"},
 	"sidecar":        {"protocol", "partition", "server", "client"},
-	"cmd/neargrid":   {"protocol", "partition", "nearcache", "cluster", "cluster/core", "server", "client", "loadtest", "sidecar"},
+	"cmd/neargrid":   {"protocol", "partition", "nearcache", "cluster", "cluster/core", "internal/clock", "server", "client", "loadtest", "sidecar"},
 
+	"internal/clock":      {},
 	"internal/exactsleep": {},
 
 	// Tools and tests: nothing of the program imports them.
