@@ -2,6 +2,8 @@ package server
 
 import (
 	"bytes"
+	"slices"
+	"strconv"
 
 	"github.com/neargrid/neargrid/protocol"
 )
@@ -45,13 +47,48 @@ func (r *Row) keyRefs(args [][]byte) (refs []keyRef, ok bool) {
 		}
 		first, last, step, ok := k.span(args)
 		if !ok {
-			return nil, false
+			return r.looselyCounted(args)
 		}
 		for at := first; at <= last; at += step {
 			refs = append(refs, keyRef{at, k.Flags})
 		}
 	}
 	return refs, len(refs) > 0
+}
+
+// looselyCounted finds the keys of a line whose specs do not fit, as Redis does for commands that say how many keys follow: by whatever
+// number the count begins with. What the command does with them nobody knows then, and a destination comes last.
+func (r *Row) looselyCounted(args [][]byte) (refs []keyRef, ok bool) {
+	i := slices.IndexFunc(r.Keys, func(k KeySpec) bool { return k.NumKeys != nil })
+	if i < 0 {
+		return nil, false
+	}
+	at := r.Keys[i].Index
+	if at >= len(args) {
+		return nil, false
+	}
+	count := leadingInt(args[at])
+	if count < 1 || int(count) > len(args)-at-1 {
+		return nil, false
+	}
+	for n := range int(count) {
+		refs = append(refs, keyRef{at: at + 1 + n})
+	}
+	for _, before := range r.Keys[:i] {
+		refs = append(refs, keyRef{at: before.Index})
+	}
+	return refs, true
+}
+
+// leadingInt is C's atoi: the number that s begins with, 0 where it begins with none, and of a long one the low 32 bits.
+func leadingInt(s []byte) int32 {
+	s = bytes.TrimLeft(s, " \t\n\v\f\r")
+	end := 0
+	for end < len(s) && (s[end] >= '0' && s[end] <= '9' || end == 0 && (s[0] == '-' || s[0] == '+')) {
+		end++
+	}
+	n, _ := strconv.ParseInt(string(s[:end]), 10, 64) // beyond 64 bits it is the nearest that fits, as with C's
+	return int32(n)
 }
 
 // hasKeys tells whether a command takes any keys.
