@@ -231,10 +231,22 @@ func (tx *Tx) on(p *Partition, f func(p *Partition) bool) bool {
 // partition is active.
 func (tx *Tx) Find(key []byte) (v Value, ok bool) {
 	p, h := tx.locate(key)
-	v, ok = tx.live(p, h, key)
-	if ok {
+	if v, ok = tx.live(p, h, key); ok {
 		p.noteAccess(v.rec, tx.Now)
 	}
+	tx.countHit(p, ok)
+	return v, ok
+}
+
+// Look is Find for EXISTS, TYPE, TTL and the like, which do not count for eviction.
+func (tx *Tx) Look(key []byte) (v Value, ok bool) {
+	p, h := tx.locate(key)
+	v, ok = tx.live(p, h, key)
+	tx.countHit(p, ok)
+	return v, ok
+}
+
+func (tx *Tx) countHit(p *Partition, ok bool) {
 	if tx.CountHits {
 		if ok {
 			p.stats.Hits++
@@ -242,10 +254,9 @@ func (tx *Tx) Find(key []byte) (v Value, ok bool) {
 			p.stats.Misses++
 		}
 	}
-	return v, ok
 }
 
-// Peek is Find without any trace but the deletion of an expired key: for TYPE, TTL, OBJECT and the like.
+// Peek is Look that does not count in the statistics either.
 func (tx *Tx) Peek(key []byte) (Value, bool) {
 	p, h := tx.locate(key)
 	return tx.live(p, h, key)

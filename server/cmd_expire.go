@@ -142,7 +142,7 @@ func cmdPexpiretime(c *Call) { expiry(c, true, 1) }
 // expiry answers when a key expires, or how long that is from now, rounded to units of so many ms: -1 without an expiry,
 // -2 without a key.
 func expiry(c *Call, absolute bool, unit int64) {
-	v, ok := c.Tx.Peek(c.Args[1])
+	v, ok := c.Tx.Look(c.Args[1])
 	switch {
 	case !ok:
 		c.W.Int(-2)

@@ -81,20 +81,21 @@ func cmdDel(c *Call) {
 
 func cmdUnlink(c *Call) { cmdDel(c) }
 
-func cmdExists(c *Call) {
+func cmdExists(c *Call) { countKeys(c, c.Tx.Look) }
+func cmdTouch(c *Call)  { countKeys(c, c.Tx.Find) }
+
+func countKeys(c *Call, find func(key []byte) (partition.Value, bool)) {
 	n := 0
 	for _, key := range c.Args[1:] {
-		if _, ok := c.Tx.Find(key); ok {
+		if _, ok := find(key); ok {
 			n++
 		}
 	}
 	c.W.Int(int64(n))
 }
 
-func cmdTouch(c *Call) { cmdExists(c) }
-
 func cmdType(c *Call) {
-	v, ok := c.Tx.Peek(c.Args[1])
+	v, ok := c.Tx.Look(c.Args[1])
 	if !ok {
 		c.W.Simple(partition.TypeNone.String())
 		return
@@ -209,7 +210,7 @@ func cmdMove(c *Call) {
 
 // object looks up the key of an OBJECT subcommand.
 func (c *Call) object() (partition.Value, bool) {
-	v, ok := c.Tx.Peek(c.Args[2])
+	v, ok := c.Tx.Look(c.Args[2])
 	if !ok {
 		c.W.Null()
 	}
