@@ -40,6 +40,9 @@ func TestDifferential(t *testing.T) {
 	if rep.failed() {
 		t.Errorf("%s", &out)
 	}
+	if rep.differences == 0 && rep.commands < o.commands/2 {
+		t.Errorf("%d of %d commands in %v: that says too little", rep.commands, o.commands, o.bound)
+	}
 	t.Logf("%d commands, seed %d", rep.commands, rep.seed)
 }
 
