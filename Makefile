@@ -52,8 +52,8 @@ cross: ## build for each system and processor we support, and compile the tests 
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
 
 .PHONY: mutants
-mutants: ## plant bugs, one at a time, and fail where the tests that should notice do not
-	$(GO) run ./internal/mutants
+mutants: ## plant bugs (ONLY=regexp: some), one at a time, and fail where the tests that should notice do not
+	$(GO) run ./internal/mutants -only '$(ONLY)'
 
 .PHONY: differential
 differential: ## compare replies to COMMANDS (1000000) random commands with redis-server's

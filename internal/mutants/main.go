@@ -16,10 +16,12 @@ package main
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -30,18 +32,28 @@ import (
 const testTimeout = "120s"
 
 func main() {
-	if err := run("internal/mutants/testdata"); err != nil {
+	only := flag.String("only", "", "plant only the bugs whose name matches this `regexp`")
+	flag.Parse()
+	if err := run("internal/mutants/testdata", *only); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
 }
 
-// run plants every bug found in a directory, as many at a time as there are processors, and prints the verdicts in order.
+// run plants the bugs of a directory whose names match, as many at a time as there are processors, and prints the verdicts in order.
 // It runs in the module's root.
-func run(dir string) error {
+func run(dir, only string) error {
+	chosen, err := regexp.Compile(only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
+	}
 	mutants, err := readAll(dir)
 	if err != nil {
 		return err
+	}
+	mutants = slices.DeleteFunc(mutants, func(m *mutant) bool { return !chosen.MatchString(m.name) })
+	if len(mutants) == 0 {
+		return fmt.Errorf("no bug is named %q", only)
 	}
 	if err := passUnchanged(mutants); err != nil {
 		return err
