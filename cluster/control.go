@@ -41,7 +41,14 @@ type ControlPlane struct {
 	list       atomic.Pointer[serverList]
 	vouched    atomic.Int64
 	broken     atomic.Pointer[error]
-	remembered []string // addresses of former servers, from disk; fixed once started
+	remembered []string               // addresses of former servers, from disk; fixed once started
+	founder    atomic.Pointer[string] // where the generation begins that was promised to be followed; nil: none was since the start
+	generation Generation             // fixed
+	promises   promises
+	state      struct {
+		sync.Mutex
+		saved savedGrid // as it is on disk
+	}
 
 	later struct {
 		sync.Mutex
@@ -87,6 +94,9 @@ type ControlConfig struct {
 	Tick   time.Duration        // 0: 100 ms
 	Lease  time.Duration        // L; 0: a second
 	Log    *slog.Logger         // nil: none
+
+	heritage *heritage // of the control plane before; nil: what is on disk counts
+	joining  bool      // the node was about to join when that one ended
 }
 
 // Times and bounds of a control plane.
@@ -113,6 +123,20 @@ func StartControl(ctx context.Context, config ControlConfig) (*ControlPlane, err
 		return nil, err
 	}
 	config.setDefaults()
+	for {
+		c, err := startControl(ctx, config)
+		if err == nil {
+			return c, nil
+		}
+		if !errors.Is(err, errSucceeded) {
+			return nil, err
+		}
+		config.heritage, config.joining = c.promises.next, true // it is to be a member of a later generation (R34)
+	}
+}
+
+// startControl starts the control plane of one generation; with errSucceeded it is over, and the next can be started.
+func startControl(ctx context.Context, config ControlConfig) (*ControlPlane, error) {
 	c := &ControlPlane{
 		config: config, self: config.Transport.Identity().Member, log: config.Log,
 		links:      controlLinks{transport: config.Transport},
@@ -122,22 +146,23 @@ func StartControl(ctx context.Context, config ControlConfig) (*ControlPlane, err
 		pullWanted: make(chan struct{}, 1),
 		laterNews:  make(chan struct{}, 1),
 		registered: make(chan struct{}),
+		promises:   newPromises(),
 	}
 	c.leader.Store(&leaderInfo{})
 	c.list.Store(&serverList{})
 	c.closing, c.close = context.WithCancel(context.Background())
 	c.follower = newTableFollower(c.tableArrived(), func() { signal(c.news) })
 
-	saved, err := loadGrid(config.DataDir, c.self.Node)
+	saved, err := c.load()
 	if err == nil {
-		fsm := newTableFSM(c.follower.offer, c.fail)
-		c.raft, err = openRaft(config.Transport, config.DataDir, fsm, c.addressOf, c.log)
+		err = c.openRaft(saved)
 	}
 	if err != nil {
 		c.close()
 		return nil, fmt.Errorf("start the control plane: %w", err)
 	}
-	c.remembered = saved.Peers
+	config.Transport.SetGeneration(c.generation)
+	config.Transport.HandleGenerations(c.hear)
 	config.Transport.Handle(Control, c.serve)
 	config.Transport.HandlePackets(PacketHeartbeat, c.takePacket)
 	c.running.Go(func() { c.follower.run(c.closing.Done()) })
@@ -147,9 +172,42 @@ func StartControl(ctx context.Context, config ControlConfig) (*ControlPlane, err
 	if err := c.enter(ctx, saved); err != nil {
 		stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
-		return nil, errors.Join(err, c.Shutdown(stopping))
+		return c, errors.Join(err, c.Shutdown(stopping))
 	}
 	return c, nil
+}
+
+// load finds out where the node stands: by what the control plane before has left, or else by what is on disk.
+func (c *ControlPlane) load() (saved savedGrid, err error) {
+	if h := c.config.heritage; h != nil {
+		saved = h.saved
+	} else if saved, err = loadGrid(c.config.DataDir, c.self.Node); err != nil {
+		return saved, err
+	}
+	saved.Node = c.self.Node
+	c.state.saved, c.generation, c.remembered = saved, saved.Generation, saved.Peers
+	return saved, nil
+}
+
+// openRaft starts this generation's raft. Who has promised to follow another takes no part in it.
+func (c *ControlPlane) openRaft(saved savedGrid) (err error) {
+	fsm := newTableFSM(c.follower.offer, c.fail)
+	if saved.Promised != (Generation{}) {
+		c.log.Warn("waits for the control plane that it has promised to follow; was that given up, run neargrid recover again elsewhere",
+			"generation", saved.Promised, "begun_at", saved.Peers)
+		c.promises.frozen.Store(true)
+		c.follower.freeze()
+		c.raft, err = openIdleRaft(c.config.Transport, fsm, c.log)
+		return err
+	}
+	var stores raftStores
+	if h := c.config.heritage; h != nil && h.stores != nil {
+		stores = *h.stores
+	} else if stores, err = openStores(c.config.DataDir, saved.Generation.Number, c.log); err != nil {
+		return err
+	}
+	c.raft, err = openRaft(c.config.Transport, stores, fsm, c.addressOf, c.log)
+	return err
 }
 
 func (config *ControlConfig) check() error {
@@ -191,6 +249,7 @@ func (c *ControlPlane) tableArrived() func(core.Delta) {
 		c.config.OnTable(d)
 		if n := c.Table().Node(c.self.Node); !done && n != nil && n.Member() == c.self {
 			done = true
+			c.promises.entered.Store(true)
 			close(c.registered)
 		}
 	}
@@ -275,6 +334,7 @@ func (c *ControlPlane) shutdown() error {
 	c.PassLead()
 	c.close()
 	c.config.Transport.stopKind(Control)
+	c.config.Transport.stopPackets(PacketHeartbeat)
 	c.links.close()
 	c.running.Wait() // raft forgets who waits for it once it stops
 	return c.raft.close()
@@ -331,7 +391,7 @@ func (c *ControlPlane) pull() {
 			c.log.Debug("pull the table", "from", addr, "error", err)
 			continue
 		}
-		if info.Member {
+		if info.Member && !c.promises.frozen.Load() {
 			return
 		}
 	}
@@ -339,6 +399,12 @@ func (c *ControlPlane) pull() {
 
 // learn takes what a member has said of the grid.
 func (c *ControlPlane) learn(info gridInfo) error {
+	switch of := core.GenerationOf(info.Delta.Version); {
+	case info.Generation != c.generation:
+		return c.follow(info)
+	case of != c.generation.Number: // the peer has gone over since the handshake
+		return fmt.Errorf("%w: a table of generation %d, and this node's is %s", ErrEncoding, of, c.generation)
+	}
 	c.learnServers(info.Servers)
 	if known := c.leader.Load(); info.Leader.Term > known.Term {
 		c.leader.CompareAndSwap(known, &info.Leader)
@@ -355,6 +421,9 @@ func (c *ControlPlane) addresses() (list []string) {
 		if addr != "" && addr != c.config.Transport.Addr().String() && !slices.Contains(list, addr) && len(list) < addressesMax {
 			list = append(list, addr)
 		}
+	}
+	if founder := c.founder.Load(); founder != nil {
+		add(*founder)
 	}
 	_, leader := c.Leader()
 	add(leader)
