@@ -309,32 +309,36 @@ func (n *Node) awaitLead(ctx context.Context, g Generation) error {
 // begins: the newest that any of them has, which is the newest that any of them will ever have, without those that are gone.
 func (n *Node) gatherPromises(ctx context.Context, c *ControlPlane, s *Survey, g Generation, gone []core.Member) (*core.Table, error) {
 	newest := s.table
-	take := func(info gridInfo) error {
-		if !info.Member {
-			return nil // it has no table
-		}
-		t, err := applyDelta(&core.Table{}, info.Delta)
-		if err == nil && t.Settings.Grid != s.Grid {
-			err = fmt.Errorf("it is of grid %x", t.Settings.Grid)
-		}
-		if err == nil && t.Version > newest.Version {
-			newest = t
-		}
-		return err
-	}
 	// Voters first: once they have promised, the old control plane can agree on nothing.
 	order := slices.Clone(s.answers)
 	slices.SortStableFunc(order, func(a, b surveyed) int { return first(a.Votes, b.Votes) })
 	for _, a := range order {
 		info, err := n.promiseFrom(ctx, c, a, g)
 		if err == nil {
-			err = take(info)
+			newest, err = s.newer(newest, info)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s does not promise to follow generation %s: %w", a.Member.Node, g, err)
 		}
 	}
 	return succeed(newest, s, g, gone)
+}
+
+// newer is a table, or the one that a node has if that is newer.
+func (s *Survey) newer(t *core.Table, info gridInfo) (*core.Table, error) {
+	if !info.Member {
+		return t, nil
+	}
+	other, err := applyDelta(&core.Table{}, info.Delta)
+	switch {
+	case err != nil:
+		return t, err
+	case other.Settings.Grid != s.Grid || other.Generation() != s.Generation.Number:
+		return t, fmt.Errorf("its table is of grid %x and generation %d", other.Settings.Grid, other.Generation())
+	case other.Version > t.Version:
+		return other, nil
+	}
+	return t, nil
 }
 
 func (n *Node) promiseFrom(ctx context.Context, c *ControlPlane, a surveyed, g Generation) (gridInfo, error) {
