@@ -76,6 +76,9 @@ func (c *ControlPlane) promise(g Generation, founder string) error {
 	if id, _ := c.Leader(); id != "" || c.raft.State() == raft.Leader {
 		return fmt.Errorf("the control plane answers: %s leads it", id)
 	}
+	if c.promises.next != nil {
+		return errSucceeded
+	}
 	err := c.saveState(func(s *savedGrid) error {
 		switch {
 		case g.Number <= s.Generation.Number:
@@ -200,12 +203,14 @@ func (c *ControlPlane) succeedLocked(h heritage) {
 func (c *ControlPlane) mayFollow(g Generation) bool {
 	saved := c.savedState()
 	switch {
+	case g.Number <= c.generation.Number:
+		return false
 	case saved.Promised != (Generation{}):
 		return g == saved.Promised
 	case saved.Generation == g:
-		return true
+		return true // it is about to
 	}
-	return g.Number > c.generation.Number && !c.promises.entered.Load() && c.raft.LastIndex() == 0
+	return !c.promises.entered.Load() && c.raft.LastIndex() == 0
 }
 
 // hear is told of a peer of another generation. It runs on the transport's goroutines.
