@@ -1,13 +1,11 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -177,39 +175,6 @@ func startControl(ctx context.Context, config ControlConfig) (*ControlPlane, err
 	return c, nil
 }
 
-// load finds out where the node stands: by what the control plane before has left, or else by what is on disk.
-func (c *ControlPlane) load() (saved savedGrid, err error) {
-	if h := c.config.heritage; h != nil {
-		saved = h.saved
-	} else if saved, err = loadGrid(c.config.DataDir, c.self.Node); err != nil {
-		return saved, err
-	}
-	saved.Node = c.self.Node
-	c.state.saved, c.generation, c.remembered = saved, saved.Generation, saved.Peers
-	return saved, nil
-}
-
-// openRaft starts this generation's raft. Who has promised to follow another takes no part in it.
-func (c *ControlPlane) openRaft(saved savedGrid) (err error) {
-	fsm := newTableFSM(c.follower.offer, c.fail)
-	if saved.Promised != (Generation{}) {
-		c.log.Warn("waits for the control plane that it has promised to follow; was that given up, run neargrid recover again elsewhere",
-			"generation", saved.Promised, "begun_at", saved.Peers)
-		c.promises.frozen.Store(true)
-		c.follower.freeze()
-		c.raft, err = openIdleRaft(c.config.Transport, fsm, c.log)
-		return err
-	}
-	var stores raftStores
-	if h := c.config.heritage; h != nil && h.stores != nil {
-		stores = *h.stores
-	} else if stores, err = openStores(c.config.DataDir, saved.Generation.Number, c.log); err != nil {
-		return err
-	}
-	c.raft, err = openRaft(c.config.Transport, stores, fsm, c.addressOf, c.log)
-	return err
-}
-
 func (config *ControlConfig) check() error {
 	switch {
 	case config.Transport == nil || config.Now == nil:
@@ -358,82 +323,6 @@ func (c *ControlPlane) node() core.Node {
 		ID: c.self.Node, Inc: c.self.Inc, Role: c.config.Role, Zone: c.config.Zone, FeatureMin: id.FeatureMin, FeatureMax: id.FeatureMax,
 		Peer: c.config.Transport.Addr().String(), Client: c.config.Client, Cluster: c.config.Cluster,
 	}
-}
-
-// pullTables asks for the table whenever that is wanted.
-func (c *ControlPlane) pullTables() {
-	for {
-		select {
-		case <-c.pullWanted:
-			c.pull()
-		case <-c.closing.Done():
-			return
-		}
-	}
-}
-
-// pull asks the leader, and where it does not answer, others.
-func (c *ControlPlane) pull() {
-	if c.config.Transport.Identity().Grid == [16]byte{} {
-		return // to be of a grid begins with adopt
-	}
-	for _, addr := range c.addresses() {
-		if c.closing.Err() != nil {
-			return
-		}
-		ctx, cancel := context.WithTimeout(c.closing, pullTimeout)
-		info, err := c.links.pull(ctx, addr, c.follower.newest().Version)
-		cancel()
-		if err == nil && info.Member {
-			err = c.learn(info)
-		}
-		if err != nil {
-			c.log.Debug("pull the table", "from", addr, "error", err)
-			continue
-		}
-		if info.Member && !c.promises.frozen.Load() {
-			return
-		}
-	}
-}
-
-// learn takes what a member has said of the grid.
-func (c *ControlPlane) learn(info gridInfo) error {
-	switch of := core.GenerationOf(info.Delta.Version); {
-	case info.Generation != c.generation:
-		return c.follow(info)
-	case of != c.generation.Number: // the peer has gone over since the handshake
-		return fmt.Errorf("%w: a table of generation %d, and this node's is %s", ErrEncoding, of, c.generation)
-	}
-	c.learnServers(info.Servers)
-	if known := c.leader.Load(); info.Leader.Term > known.Term {
-		c.leader.CompareAndSwap(known, &info.Leader)
-	}
-	return c.follower.offerDelta(info.Delta)
-}
-
-// addressesMax bounds whom a node asks in one round.
-const addressesMax = 8
-
-// addresses are where to ask: the leader, raft's servers, those of former times; not this node itself.
-func (c *ControlPlane) addresses() (list []string) {
-	add := func(addr string) {
-		if addr != "" && addr != c.config.Transport.Addr().String() && !slices.Contains(list, addr) && len(list) < addressesMax {
-			list = append(list, addr)
-		}
-	}
-	if founder := c.founder.Load(); founder != nil {
-		add(*founder)
-	}
-	_, leader := c.Leader()
-	add(leader)
-	for _, s := range c.servers().Servers {
-		add(cmp.Or(c.addressOf(s.ID), s.Addr))
-	}
-	for _, addr := range slices.Concat(c.config.Join, c.remembered) {
-		add(addr)
-	}
-	return list
 }
 
 // serve answers a peer's requests.

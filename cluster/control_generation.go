@@ -1,12 +1,10 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
@@ -48,6 +46,39 @@ func (p *promises) take() (done func()) {
 	return func() { <-p.gate }
 }
 
+// load finds out where the node stands: by what the control plane before has left, or else by what is on disk.
+func (c *ControlPlane) load() (saved savedGrid, err error) {
+	if h := c.config.heritage; h != nil {
+		saved = h.saved
+	} else if saved, err = loadGrid(c.config.DataDir, c.self.Node); err != nil {
+		return saved, err
+	}
+	saved.Node = c.self.Node
+	c.state.saved, c.generation, c.remembered = saved, saved.Generation, saved.Peers
+	return saved, nil
+}
+
+// openRaft starts this generation's raft. Who has promised to follow another takes no part in it.
+func (c *ControlPlane) openRaft(saved savedGrid) (err error) {
+	fsm := newTableFSM(c.follower.offer, c.fail)
+	if saved.Promised != (Generation{}) {
+		c.log.Warn("waits for the control plane that it has promised to follow; was that given up, run neargrid recover again elsewhere",
+			"generation", saved.Promised, "begun_at", saved.Peers)
+		c.promises.frozen.Store(true)
+		c.follower.freeze()
+		c.raft, err = openIdleRaft(c.config.Transport, fsm, c.log)
+		return err
+	}
+	var stores raftStores
+	if h := c.config.heritage; h != nil && h.stores != nil {
+		stores = *h.stores
+	} else if stores, err = openStores(c.config.DataDir, saved.Generation.Number, c.log); err != nil {
+		return err
+	}
+	c.raft, err = openRaft(c.config.Transport, stores, fsm, c.addressOf, c.log)
+	return err
+}
+
 // saveState changes what the node has on disk besides raft's state.
 func (c *ControlPlane) saveState(change func(*savedGrid) error) error {
 	c.state.Lock()
@@ -73,7 +104,7 @@ func (c *ControlPlane) savedState() savedGrid {
 // where something as late was promised already. Once it returns, no table is newer here than the one that info tells, and none will be.
 func (c *ControlPlane) promise(g Generation, founder string) error {
 	defer c.promises.take()()
-	if id, _ := c.Leader(); id != "" || c.raft.State() == raft.Leader {
+	if id, _ := c.Leader(); !c.promises.frozen.Load() && (id != "" || c.raft.State() == raft.Leader) {
 		return fmt.Errorf("the control plane answers: %s leads it", id)
 	}
 	if c.promises.next != nil {
@@ -225,57 +256,4 @@ func (c *ControlPlane) hear(peer Identity) {
 	default:
 		c.fail(fmt.Errorf("%s: %w", peer.Member, err))
 	}
-}
-
-// survey is what this node says of itself to who would begin another control plane, and which nodes answer at some addresses.
-func (c *ControlPlane) survey(addrs []string) surveyAnswer {
-	a := surveyAnswer{Member: c.self, Promised: c.savedState().Promised, Info: c.info(0)}
-	a.Info.Generation = c.generation
-	a.Leader, _ = c.Leader()
-	if !c.promises.frozen.Load() {
-		a.Votes = slices.ContainsFunc(c.raft.servers(), func(s raft.Server) bool {
-			return s.ID == raft.ServerID(c.self.Node) && s.Suffrage == raft.Voter
-		})
-	}
-	a.Reached = make([]core.NodeID, len(addrs))
-	var asking sync.WaitGroup
-	for i, addr := range addrs {
-		asking.Go(func() {
-			if conn, err := c.links.dial(c.closing, addr); err == nil {
-				a.Reached[i] = conn.Peer.Member.Node
-				conn.Close()
-			}
-		})
-	}
-	asking.Wait()
-	return a
-}
-
-// surveyPeer asks a peer the same.
-func (c *ControlPlane) surveyPeer(ctx context.Context, addr string, addrs []string) (a surveyAnswer, err error) {
-	b, peer, err := c.links.ask(ctx, addr, true, surveyRequest, appendSurvey(nil, addrs), surveyAnswered)
-	if err == nil {
-		a, err = parseSurveyAnswer(b)
-	}
-	a.Member, a.Info.Generation = peer.Member, peer.Generation
-	return a, err
-}
-
-// askPromise asks a peer for a promise, and returns the newest table that it will ever have of this generation.
-func (c *ControlPlane) askPromise(ctx context.Context, addr string, g Generation) (gridInfo, error) {
-	b, _, err := c.links.ask(ctx, addr, true, promiseRequest, appendPromise(nil, promiseMessage{g, c.config.Transport.Addr().String()}), promiseAnswered)
-	if err != nil {
-		return gridInfo{}, err
-	}
-	reason, info, err := parsePromiseAnswer(b)
-	if err == nil && reason != "" {
-		err = errors.New(reason)
-	}
-	return info, err
-}
-
-// askRelease takes a peer's promise back.
-func (c *ControlPlane) askRelease(ctx context.Context, addr string, g Generation) error {
-	_, _, err := c.links.ask(ctx, addr, true, releaseRequest, appendPromise(nil, promiseMessage{g, ""}), releaseAnswered)
-	return err
 }

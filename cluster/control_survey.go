@@ -1,8 +1,70 @@
 package cluster
 
-import "github.com/neargrid/neargrid/cluster/core"
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
 
-// The messages by which one control plane takes the place of another (R34).
+	"github.com/hashicorp/raft"
+
+	"github.com/neargrid/neargrid/cluster/core"
+)
+
+// What nodes ask each other before one control plane takes the place of another (R34), and the messages.
+
+// survey is what this node says of itself to who would begin another control plane, and which nodes answer at some addresses.
+func (c *ControlPlane) survey(addrs []string) surveyAnswer {
+	a := surveyAnswer{Member: c.self, Promised: c.savedState().Promised, Info: c.info(0)}
+	a.Info.Generation = c.generation
+	if !c.promises.frozen.Load() { // else it hears nobody, and does not vote
+		a.Leader, _ = c.Leader()
+		a.Votes = slices.ContainsFunc(c.raft.servers(), func(s raft.Server) bool {
+			return s.ID == raft.ServerID(c.self.Node) && s.Suffrage == raft.Voter
+		})
+	}
+	a.Reached = make([]core.NodeID, len(addrs))
+	var asking sync.WaitGroup
+	for i, addr := range addrs {
+		asking.Go(func() {
+			if conn, err := c.links.dial(c.closing, addr); err == nil {
+				a.Reached[i] = conn.Peer.Member.Node
+				conn.Close()
+			}
+		})
+	}
+	asking.Wait()
+	return a
+}
+
+// surveyPeer asks a peer the same.
+func (c *ControlPlane) surveyPeer(ctx context.Context, addr string, addrs []string) (a surveyAnswer, err error) {
+	b, peer, err := c.links.ask(ctx, addr, true, surveyRequest, appendSurvey(nil, addrs), surveyAnswered)
+	if err == nil {
+		a, err = parseSurveyAnswer(b)
+	}
+	a.Member, a.Info.Generation = peer.Member, peer.Generation
+	return a, err
+}
+
+// askPromise asks a peer for a promise, and returns the newest table that it will ever have of this generation.
+func (c *ControlPlane) askPromise(ctx context.Context, addr string, g Generation) (gridInfo, error) {
+	b, _, err := c.links.ask(ctx, addr, true, promiseRequest, appendPromise(nil, promiseMessage{g, c.config.Transport.Addr().String()}), promiseAnswered)
+	if err != nil {
+		return gridInfo{}, err
+	}
+	reason, info, err := parsePromiseAnswer(b)
+	if err == nil && reason != "" {
+		err = errors.New(reason)
+	}
+	return info, err
+}
+
+// askRelease takes a peer's promise back.
+func (c *ControlPlane) askRelease(ctx context.Context, addr string, g Generation) error {
+	_, _, err := c.links.ask(ctx, addr, true, releaseRequest, appendPromise(nil, promiseMessage{g, ""}), releaseAnswered)
+	return err
+}
 
 // surveyAnswer is what a node says of itself to who would begin another control plane.
 type surveyAnswer struct {

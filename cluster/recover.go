@@ -34,17 +34,17 @@ const (
 // Survey is what a node found out about its grid's control plane.
 type Survey struct {
 	Grid       [16]byte
-	Generation Generation                  // of the control plane
-	Version    uint64                      // of the newest table that anybody who answers has
-	Reached    []core.Member               // the starts of the table's nodes that answer, by id
-	Silent     []core.Node                 // nodes of the table that do not answer
-	Over       []core.Member               // starts in the table whose nodes answer as another start
-	Voters     []core.NodeID               // as far as anybody knows
-	Refusal    error                       // why no other control plane can be begun, whatever is said of Silent; nil: nothing is known against it
-	promised   uint64                      // the highest generation that anybody has promised to follow
-	answers    []surveyed                  // in order of their ids
-	table      *core.Table                 // the newest
-	heard      map[core.NodeID]core.NodeID // silent nodes that somebody reaches, and who
+	Generation Generation    // of the control plane
+	Version    uint64        // of the newest table that anybody who answers has
+	Reached    []core.Member // the starts of the table's nodes that answer, by id
+	Silent     []core.Node   // nodes of the table that do not answer, by id
+	Voters     []core.NodeID // as far as anybody knows
+	Refusal    error         // why no other control plane can be begun, whatever is said of Silent; nil: nothing is known against it
+
+	promised uint64                      // the highest generation that anybody is of, or has promised to follow
+	answers  []surveyed                  // this node's, then the others' in order
+	table    *core.Table                 // the newest
+	heard    map[core.NodeID]core.NodeID // silent nodes that somebody reaches, and who
 }
 
 // surveyed is what one node answered, and where.
@@ -75,6 +75,8 @@ func (n *Node) SurveyControl(ctx context.Context) (*Survey, error) {
 				s.take(answers[i], targets[i].Peer)
 			case errors.Is(errs[i], ErrOtherGrid):
 				s.refuse(fmt.Errorf("the nodes disagree on which grid they are of: %s: %w", targets[i].ID, errs[i]))
+			case !errors.Is(errs[i], errNotSent) && ctx.Err() == nil:
+				s.refuse(fmt.Errorf("%s runs, and does not say what it knows: %w", targets[i].ID, errs[i]))
 			}
 		}
 	}
@@ -195,15 +197,11 @@ func (s *Survey) sortNodes() {
 	for i := range s.table.Nodes {
 		e := s.table.Nodes[i]
 		at := slices.IndexFunc(s.answers, func(a surveyed) bool { return a.Member.Node == e.ID })
-		switch {
-		case at < 0:
+		if at < 0 {
 			s.Silent = append(s.Silent, e)
-		case s.answers[at].Member != e.Member():
-			s.Over = append(s.Over, e.Member())
-			fallthrough
-		default:
-			s.Reached = append(s.Reached, s.answers[at].Member)
+			continue
 		}
+		s.Reached = append(s.Reached, s.answers[at].Member)
 	}
 }
 

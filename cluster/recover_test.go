@@ -376,6 +376,65 @@ func TestR34Promise(t *testing.T) {
 	})
 }
 
+// TestR34GivenUp: an attempt that fails in the middle leaves everything as it was, and the next one works.
+func TestR34GivenUp(t *testing.T) {
+	dir := t.TempDir()
+	onNodes(t, func(t *testing.T, g *nodeGrid) {
+		g.dir = dir
+		g.formVoters()
+		g.putAll(50, "one")
+		left, lost := g.loseVoters()
+		s, err := left[0].SurveyControl(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.network.Isolate(hostOf(left[2].name))
+		if _, err := left[0].RecoverControl(t.Context(), s, []core.Member{lost[0].self, lost[1].self}); err == nil {
+			t.Error("begun without a promise of every node")
+		}
+		g.network.Rejoin(hostOf(left[2].name))
+		within(t, 10*time.Second, "all are as they were", func() bool {
+			return !slices.ContainsFunc(left, func(n *gridNode) bool {
+				c := n.control.Load()
+				return c.promises.frozen.Load() || c.savedState().Promised != (Generation{})
+			})
+		})
+		if r, err := g.recoverAt(left[1], lost...); err != nil || r.Generation.Number != 1 {
+			t.Fatalf("the next attempt: %+v, %v", r, err)
+		}
+		g.healed(3)
+		g.checkAll(50, "one")
+		g.noFailures(left...)
+	})
+}
+
+// TestR34Reset (R10): where losses are reset nobody serves without the controller's word; that of the new control plane is as good.
+func TestR34Reset(t *testing.T) {
+	onNodes(t, func(t *testing.T, g *nodeGrid) {
+		settings := nodeSettings
+		settings.ResetLost = true
+		a := g.start("a", func(c *NodeConfig) { c.Create = &settings })
+		b := g.start("b", joins("a"))
+		g.healed(2)
+		g.putAll(50, "one")
+		g.kill(a) // the only voter
+		within(t, 2*nodeLease, "b serves nothing", func() bool {
+			for p := range nodeSettings.Partitions {
+				if g.leader(p) != nil {
+					return false
+				}
+			}
+			return true
+		})
+		within(t, 10*time.Second, "nobody leads", func() bool { return b.Status().Leader == "" })
+		if _, err := g.recoverAt(b, a); err != nil {
+			t.Fatal(err)
+		}
+		g.checkAll(50, "one")
+		g.putAll(50, "two")
+	})
+}
+
 // TestR34TwoAtOnce has another control plane begun at two nodes at the same time: there is one in the end, whoever has to try again.
 func TestR34TwoAtOnce(t *testing.T) {
 	onNodes(t, func(t *testing.T, g *nodeGrid) {
