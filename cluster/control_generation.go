@@ -62,7 +62,8 @@ func (c *ControlPlane) load() (saved savedGrid, err error) {
 func (c *ControlPlane) openRaft(saved savedGrid) (err error) {
 	fsm := newTableFSM(c.follower.offer, c.fail)
 	if saved.Promised != (Generation{}) {
-		c.log.Warn("waits for the control plane that it has promised to follow; was that given up, run neargrid recover again elsewhere",
+		c.log.Warn("waits for the control plane that it has promised to follow. Was that given up, run neargrid recover again; if the one "+
+			"before is alive, have this node begin anew with an empty data directory",
 			"generation", saved.Promised, "begun_at", saved.Peers)
 		c.promises.frozen.Store(true)
 		c.follower.freeze()
