@@ -338,6 +338,9 @@ func TestR34Promise(t *testing.T) {
 				t.Errorf("promised %s too", what)
 			}
 		}
+		if err := a.control.Load().found(Generation{1, [16]byte{2}}, a.Table()); err == nil {
+			t.Fatal("a begins what it has not promised to follow")
+		}
 		version := a.control.Load().info(0).Delta.Version
 		opened := make(chan *gridNode, 1)
 		resume := func(name string) {
@@ -632,5 +635,21 @@ func TestR34LateWords(t *testing.T) {
 	}
 	if v := c.follower.newest().Version; v != 0 {
 		t.Errorf("table %d", v)
+	}
+}
+
+// TestR34FrozenTable: once a promise is given the table that was told stays the newest, wherever a newer one comes from.
+func TestR34FrozenTable(t *testing.T) {
+	f := newTableFollower(func(core.Delta) {}, func() {})
+	old, newer := bigTable(t, 16, 3), bigTable(t, 16, 3)
+	newer.Version++
+	f.offer(old)
+	f.freeze()
+	f.offer(newer)
+	if err := f.offerDelta(newer.Since(0)); err != nil {
+		t.Error(err)
+	}
+	if got := f.newest().Version; got != old.Version {
+		t.Errorf("table %d after %d, which was promised to be the last", got, old.Version)
 	}
 }
