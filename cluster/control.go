@@ -1,13 +1,11 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,7 +39,14 @@ type ControlPlane struct {
 	list       atomic.Pointer[serverList]
 	vouched    atomic.Int64
 	broken     atomic.Pointer[error]
-	remembered []string // addresses of former servers, from disk; fixed once started
+	remembered []string               // addresses of former servers, from disk; fixed once started
+	founder    atomic.Pointer[string] // where the generation begins that was promised to be followed; nil: none was since the start
+	generation Generation             // fixed
+	promises   promises
+	state      struct {
+		sync.Mutex
+		saved savedGrid // as it is on disk
+	}
 
 	later struct {
 		sync.Mutex
@@ -87,6 +92,9 @@ type ControlConfig struct {
 	Tick   time.Duration        // 0: 100 ms
 	Lease  time.Duration        // L; 0: a second
 	Log    *slog.Logger         // nil: none
+
+	heritage *heritage // of the control plane before; nil: what is on disk counts
+	joining  bool      // the node was about to join when that one ended
 }
 
 // Times and bounds of a control plane.
@@ -113,6 +121,20 @@ func StartControl(ctx context.Context, config ControlConfig) (*ControlPlane, err
 		return nil, err
 	}
 	config.setDefaults()
+	for {
+		c, err := startControl(ctx, config)
+		if err == nil {
+			return c, nil
+		}
+		if !errors.Is(err, errSucceeded) {
+			return nil, err
+		}
+		config.heritage, config.joining = c.promises.next, true // it is to be a member of a later generation (R34)
+	}
+}
+
+// startControl starts the control plane of one generation; with errSucceeded it is over, and the next can be started.
+func startControl(ctx context.Context, config ControlConfig) (*ControlPlane, error) {
 	c := &ControlPlane{
 		config: config, self: config.Transport.Identity().Member, log: config.Log,
 		links:      controlLinks{transport: config.Transport},
@@ -122,22 +144,23 @@ func StartControl(ctx context.Context, config ControlConfig) (*ControlPlane, err
 		pullWanted: make(chan struct{}, 1),
 		laterNews:  make(chan struct{}, 1),
 		registered: make(chan struct{}),
+		promises:   newPromises(),
 	}
 	c.leader.Store(&leaderInfo{})
 	c.list.Store(&serverList{})
 	c.closing, c.close = context.WithCancel(context.Background())
 	c.follower = newTableFollower(c.tableArrived(), func() { signal(c.news) })
 
-	saved, err := loadGrid(config.DataDir, c.self.Node)
+	saved, err := c.load()
 	if err == nil {
-		fsm := newTableFSM(c.follower.offer, c.fail)
-		c.raft, err = openRaft(config.Transport, config.DataDir, fsm, c.addressOf, c.log)
+		err = c.openRaft(saved)
 	}
 	if err != nil {
 		c.close()
 		return nil, fmt.Errorf("start the control plane: %w", err)
 	}
-	c.remembered = saved.Peers
+	config.Transport.SetGeneration(c.generation)
+	config.Transport.HandleGenerations(c.hear)
 	config.Transport.Handle(Control, c.serve)
 	config.Transport.HandlePackets(PacketHeartbeat, c.takePacket)
 	c.running.Go(func() { c.follower.run(c.closing.Done()) })
@@ -147,7 +170,7 @@ func StartControl(ctx context.Context, config ControlConfig) (*ControlPlane, err
 	if err := c.enter(ctx, saved); err != nil {
 		stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
-		return nil, errors.Join(err, c.Shutdown(stopping))
+		return c, errors.Join(err, c.Shutdown(stopping))
 	}
 	return c, nil
 }
@@ -191,6 +214,7 @@ func (c *ControlPlane) tableArrived() func(core.Delta) {
 		c.config.OnTable(d)
 		if n := c.Table().Node(c.self.Node); !done && n != nil && n.Member() == c.self {
 			done = true
+			c.promises.entered.Store(true)
 			close(c.registered)
 		}
 	}
@@ -275,6 +299,7 @@ func (c *ControlPlane) shutdown() error {
 	c.PassLead()
 	c.close()
 	c.config.Transport.stopKind(Control)
+	c.config.Transport.stopPackets(PacketHeartbeat)
 	c.links.close()
 	c.running.Wait() // raft forgets who waits for it once it stops
 	return c.raft.close()
@@ -298,73 +323,6 @@ func (c *ControlPlane) node() core.Node {
 		ID: c.self.Node, Inc: c.self.Inc, Role: c.config.Role, Zone: c.config.Zone, FeatureMin: id.FeatureMin, FeatureMax: id.FeatureMax,
 		Peer: c.config.Transport.Addr().String(), Client: c.config.Client, Cluster: c.config.Cluster,
 	}
-}
-
-// pullTables asks for the table whenever that is wanted.
-func (c *ControlPlane) pullTables() {
-	for {
-		select {
-		case <-c.pullWanted:
-			c.pull()
-		case <-c.closing.Done():
-			return
-		}
-	}
-}
-
-// pull asks the leader, and where it does not answer, others.
-func (c *ControlPlane) pull() {
-	if c.config.Transport.Identity().Grid == [16]byte{} {
-		return // to be of a grid begins with adopt
-	}
-	for _, addr := range c.addresses() {
-		if c.closing.Err() != nil {
-			return
-		}
-		ctx, cancel := context.WithTimeout(c.closing, pullTimeout)
-		info, err := c.links.pull(ctx, addr, c.follower.newest().Version)
-		cancel()
-		if err == nil && info.Member {
-			err = c.learn(info)
-		}
-		if err != nil {
-			c.log.Debug("pull the table", "from", addr, "error", err)
-			continue
-		}
-		if info.Member {
-			return
-		}
-	}
-}
-
-// learn takes what a member has said of the grid.
-func (c *ControlPlane) learn(info gridInfo) error {
-	c.learnServers(info.Servers)
-	if known := c.leader.Load(); info.Leader.Term > known.Term {
-		c.leader.CompareAndSwap(known, &info.Leader)
-	}
-	return c.follower.offerDelta(info.Delta)
-}
-
-// addressesMax bounds whom a node asks in one round.
-const addressesMax = 8
-
-// addresses are where to ask: the leader, raft's servers, those of former times; not this node itself.
-func (c *ControlPlane) addresses() (list []string) {
-	add := func(addr string) {
-		if addr != "" && addr != c.config.Transport.Addr().String() && !slices.Contains(list, addr) && len(list) < addressesMax {
-			list = append(list, addr)
-		}
-	}
-	_, leader := c.Leader()
-	add(leader)
-	for _, s := range c.servers().Servers {
-		add(cmp.Or(c.addressOf(s.ID), s.Addr))
-	}
-	for _, addr := range slices.Concat(c.config.Join, c.remembered) {
-		add(addr)
-	}
-	return list
 }
 
 // serve answers a peer's requests.

@@ -205,7 +205,7 @@ func (l *controlLoop) spread() {
 // takeWord follows a leader's word.
 func (l *controlLoop) takeWord(from core.Member, w *word, now time.Duration) {
 	known := l.c.leader.Load()
-	if w.Term < known.Term {
+	if w.Term < known.Term || generationOfTerm(w.Term) != l.c.generation.Number {
 		return
 	}
 	if w.Term > known.Term || known.ID != from.Node {

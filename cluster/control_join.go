@@ -76,6 +76,12 @@ func (e *JoinError) refusals() (refused, hopes int) {
 // enter makes the node a member: it resumes, joins or creates (R33).
 func (c *ControlPlane) enter(ctx context.Context, saved savedGrid) error {
 	switch {
+	case c.config.heritage != nil:
+		c.config.Transport.SetGrid(saved.Grid)
+		if err := c.learn(c.config.heritage.info); err != nil || !c.config.joining {
+			return err
+		}
+		return c.awaitMember(ctx)
 	case saved.known():
 		c.config.Transport.SetGrid(saved.Grid)
 		return c.resume(ctx)
@@ -106,6 +112,8 @@ func (c *ControlPlane) awaitMember(ctx context.Context) error {
 	select {
 	case <-c.registered:
 		return nil
+	case <-c.promises.succeeded:
+		return errSucceeded
 	case <-ctx.Done():
 		return fmt.Errorf("become a member of the grid: %w", ctx.Err())
 	}
@@ -175,8 +183,14 @@ func (c *ControlPlane) adopt(info gridInfo) error {
 	if info.Grid == [16]byte{} || info.Grid != info.Delta.Settings.Grid {
 		return fmt.Errorf("%w: grid %x with a table of grid %x", ErrEncoding, info.Grid, info.Delta.Settings.Grid)
 	}
-	saved := savedGrid{Grid: info.Grid, Node: c.self.Node, Peers: addressesOf(info.Servers)}
-	if err := saved.store(c.config.DataDir); err != nil {
+	if info.Generation != c.generation {
+		return c.follow(info)
+	}
+	err := c.saveState(func(s *savedGrid) error {
+		s.Grid, s.Peers = info.Grid, addressesOf(info.Servers)
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	c.config.Transport.SetGrid(info.Grid)
@@ -186,18 +200,26 @@ func (c *ControlPlane) adopt(info gridInfo) error {
 // resume goes on with the grid on disk. It waits for nobody, but does not start where a listed node is of another grid: one of
 // the two, list or directory, is not what was meant.
 func (c *ControlPlane) resume(ctx context.Context) error {
-	_, errs := c.askAll(ctx, resumeCheckTime)
+	infos, errs := c.askAll(ctx, resumeCheckTime)
 	failed := &JoinError{}
 	for i, err := range errs {
-		if errors.Is(err, ErrOtherGrid) {
+		if err == nil && infos[i].Member && infos[i].Generation.Number > c.generation.Number {
+			err = c.follow(infos[i]) // it may be refused, so this comes first
+		}
+		if errors.Is(err, ErrOtherGrid) || errors.Is(err, ErrReplaced) {
 			failed.Attempts = append(failed.Attempts, JoinAttempt{c.config.Join[i], err})
 		}
 	}
 	if len(failed.Attempts) > 0 {
 		return failed
 	}
-	signal(c.pullWanted)
-	return nil
+	select {
+	case <-c.promises.succeeded:
+		return errSucceeded
+	default:
+		signal(c.pullWanted)
+		return nil
+	}
 }
 
 // create gives a control plane that has just begun its grid.
@@ -241,8 +263,10 @@ func (l *controlLoop) save() {
 	}
 	l.saving = true
 	l.spawn(func() func() {
-		saved := savedGrid{Grid: grid, Node: c.self.Node, Peers: addressesOf(*list)}
-		err := saved.store(c.config.DataDir)
+		err := c.saveState(func(s *savedGrid) error {
+			s.Grid, s.Peers = grid, addressesOf(*list)
+			return nil
+		})
 		if err != nil {
 			c.log.Error("save the grid", "error", err)
 		}
@@ -266,6 +290,9 @@ type savedGrid struct {
 	Grid  [16]byte
 	Node  core.NodeID
 	Peers []string
+
+	Generation Generation // of the control plane that the node follows
+	Promised   Generation // the only one that it may follow next (R34); zero: it has promised nothing, and is in its own
 }
 
 func (s savedGrid) known() bool { return s.Grid != [16]byte{} }
@@ -273,6 +300,8 @@ func (s savedGrid) known() bool { return s.Grid != [16]byte{} }
 const (
 	gridFile    = "grid.json"
 	gridVersion = 1
+	// gridVersionLater has generations. A program that knows none must not read it: it would take part in what was given up.
+	gridVersionLater = 2
 )
 
 // gridJSON is the file's form.
@@ -281,6 +310,9 @@ type gridJSON struct {
 	Grid    string   `json:"grid"`
 	Node    string   `json:"node"`
 	Peers   []string `json:"peers"`
+
+	Generation *generationJSON `json:"generation,omitempty"`
+	Promised   *generationJSON `json:"promised,omitempty"`
 }
 
 // loadGrid reads what a node's directory says; nothing where there is no directory or file.
@@ -304,11 +336,17 @@ func loadGrid(dir string, node core.NodeID) (savedGrid, error) {
 			err = fmt.Errorf("%q is no grid id", j.Grid)
 		}
 	}
+	if err == nil {
+		s.Generation, err = j.Generation.parse()
+	}
+	if err == nil {
+		s.Promised, err = j.Promised.parse()
+	}
 	switch {
 	case err != nil:
 		return savedGrid{}, fmt.Errorf("%s: %w", path, err)
-	case j.Version != gridVersion:
-		return savedGrid{}, fmt.Errorf("%s: version %d, and this program knows %d", path, j.Version, gridVersion)
+	case j.Version != gridVersion && j.Version != gridVersionLater:
+		return savedGrid{}, fmt.Errorf("%s: version %d, and this program knows %d", path, j.Version, gridVersionLater)
 	case s.Node != node:
 		return savedGrid{}, fmt.Errorf("%s: it belongs to node %s, and this is %s", path, s.Node, node)
 	}
@@ -319,7 +357,14 @@ func (s savedGrid) store(dir string) error {
 	if dir == "" {
 		return nil
 	}
-	b, err := json.MarshalIndent(gridJSON{gridVersion, hex.EncodeToString(s.Grid[:]), string(s.Node), s.Peers}, "", "  ")
+	j := gridJSON{
+		Version: gridVersion, Grid: hex.EncodeToString(s.Grid[:]), Node: string(s.Node), Peers: s.Peers,
+		Generation: generationToJSON(s.Generation), Promised: generationToJSON(s.Promised),
+	}
+	if j.Generation != nil || j.Promised != nil {
+		j.Version = gridVersionLater
+	}
+	b, err := json.MarshalIndent(j, "", "  ")
 	if err == nil {
 		err = os.MkdirAll(dir, 0o700)
 	}

@@ -87,6 +87,9 @@ func (l *controlLoop) catchUp() {
 }
 
 func (l *controlLoop) takePacket(p inHeartbeat) {
+	if l.c.promises.frozen.Load() {
+		return // nobody of this generation is followed any more
+	}
 	switch what := p.what.(type) {
 	case *beat:
 		l.takeBeat(p.from, what, p.at)
@@ -113,6 +116,10 @@ func (l *controlLoop) tick() {
 		c.raft.stop()
 		return
 	}
+	if c.promises.frozen.Load() {
+		signal(c.pullWanted) // until somebody tells of what is promised to be followed
+		return
+	}
 	l.stand()
 	if now >= l.beatAt+heartbeatPause {
 		l.heartbeat(now)
@@ -135,6 +142,9 @@ func (l *controlLoop) tick() {
 // tableChanged does at once what need not wait for a tick.
 func (l *controlLoop) tableChanged() {
 	c := l.c
+	if c.promises.frozen.Load() {
+		return
+	}
 	t := c.follower.newest()
 	if grid := t.Settings.Grid; grid != [16]byte{} {
 		switch c.config.Transport.Identity().Grid {

@@ -25,6 +25,13 @@ const (
 	pullAnswer     controlMessage = 2
 	proposeRequest controlMessage = 3
 	proposeAnswer  controlMessage = 4
+	// Of R34, between nodes of any generations:
+	surveyRequest   controlMessage = 5
+	surveyAnswered  controlMessage = 6
+	promiseRequest  controlMessage = 7
+	promiseAnswered controlMessage = 8
+	releaseRequest  controlMessage = 9
+	releaseAnswered controlMessage = 10
 )
 
 const (
@@ -45,6 +52,8 @@ type gridInfo struct {
 	Leader  leaderInfo
 	Servers serverList
 	Delta   core.Delta
+	// Generation is that of who answers; it is not in the message, as the handshake tells it.
+	Generation Generation
 }
 
 // serverList is raft's configuration. Leaders number it, so that the newest is known wherever it comes from; 0: none.
@@ -244,7 +253,9 @@ func (e notSent) Unwrap() []error { return []error{e.error, errNotSent} }
 
 // ask makes a request, within the time of ctx. fresh: over a new stream, for one that was kept may have ended unseen, and then
 // the request might seem to be on its way. Errors before anything was sent wrap errNotSent.
-func (l *controlLinks) ask(ctx context.Context, addr string, fresh bool, kind controlMessage, body []byte, want controlMessage) ([]byte, error) {
+func (l *controlLinks) ask(
+	ctx context.Context, addr string, fresh bool, kind controlMessage, body []byte, want controlMessage,
+) (answer []byte, peer Identity, err error) {
 	var s *controlStream
 	if !fresh {
 		s = l.take(addr)
@@ -252,23 +263,28 @@ func (l *controlLinks) ask(ctx context.Context, addr string, fresh bool, kind co
 	if s == nil {
 		c, err := l.dial(ctx, addr)
 		if err != nil {
-			return nil, notSent{err}
+			return nil, peer, notSent{err}
 		}
 		s = newControlStream(c)
+	}
+	peer = s.conn.Peer
+	if err := l.transport.Identity().Generation.against(peer.Generation); kind == proposeRequest && err != nil {
+		s.conn.Close()
+		return nil, peer, notSent{fmt.Errorf("ask %s: %w", addr, err)}
 	}
 	deadline, _ := ctx.Deadline()
 	_ = s.conn.SetDeadline(deadline)
 	interrupt := context.AfterFunc(ctx, func() { _ = s.conn.SetDeadline(time.Unix(1, 0)) })
-	answer, err := s.exchange(kind, body, want)
+	answer, err = s.exchange(kind, body, want)
 	if !interrupt() && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		s.conn.Close()
-		return nil, fmt.Errorf("ask %s: %w", addr, err)
+		return nil, peer, fmt.Errorf("ask %s: %w", addr, err)
 	}
 	l.put(addr, s)
-	return answer, nil
+	return answer, peer, nil
 }
 
 func (l *controlLinks) dial(ctx context.Context, addr string) (*Conn, error) {
@@ -327,7 +343,7 @@ func (l *controlLinks) close() {
 
 // pull asks a peer for the grid, and for what has changed in the table.
 func (l *controlLinks) pull(ctx context.Context, addr string, since uint64) (gridInfo, error) {
-	b, err := l.ask(ctx, addr, false, pullRequest, appendPull(nil, since), pullAnswer)
+	b, peer, err := l.ask(ctx, addr, false, pullRequest, appendPull(nil, since), pullAnswer)
 	if err != nil {
 		return gridInfo{}, err
 	}
@@ -335,12 +351,13 @@ func (l *controlLinks) pull(ctx context.Context, addr string, since uint64) (gri
 	if err != nil {
 		return gridInfo{}, fmt.Errorf("answer of %s: %w", addr, err)
 	}
+	i.Generation = peer.Generation
 	return i, nil
 }
 
 // propose sends an encoded command to a peer.
 func (l *controlLinks) propose(ctx context.Context, addr string, fresh bool, command []byte) (proposal, error) {
-	b, err := l.ask(ctx, addr, fresh, proposeRequest, command, proposeAnswer)
+	b, _, err := l.ask(ctx, addr, fresh, proposeRequest, command, proposeAnswer)
 	if err != nil {
 		return proposal{}, err
 	}
@@ -349,40 +366,4 @@ func (l *controlLinks) propose(ctx context.Context, addr string, fresh bool, com
 		return proposal{}, fmt.Errorf("answer of %s: %w", addr, err)
 	}
 	return p, nil
-}
-
-// controlService is what answers requests.
-type controlService interface {
-	info(since uint64) gridInfo
-	submit(command []byte) proposal
-}
-
-// serveControl answers the requests on a stream until it ends.
-func serveControl(c *Conn, service controlService) error {
-	defer c.Close()
-	s := newControlStream(c)
-	for {
-		_ = c.SetReadDeadline(time.Now().Add(controlIdle))
-		kind, body, err := s.receive()
-		if err != nil {
-			return err
-		}
-		var answer []byte
-		switch kind {
-		case pullRequest:
-			since, err := parsePull(body)
-			if err != nil {
-				return err
-			}
-			kind, answer = pullAnswer, appendInfo(nil, service.info(since))
-		case proposeRequest:
-			kind, answer = proposeAnswer, appendProposal(nil, service.submit(body))
-		default:
-			return fmt.Errorf("%w: a request of type %d", protocol.ErrFrame, kind)
-		}
-		_ = c.SetWriteDeadline(time.Now().Add(controlWrite))
-		if err := s.send(kind, answer); err != nil {
-			return err
-		}
-	}
 }

@@ -17,6 +17,7 @@ type tableFollower struct {
 	mu struct {
 		sync.Mutex
 		newest *core.Table
+		frozen bool // nothing is taken any more
 	}
 	current atomic.Pointer[core.Table] // the newest that onTable was called for, or is being called for
 	applied atomic.Uint64              // the newest version that onTable has returned for
@@ -39,7 +40,7 @@ func (f *tableFollower) newest() *core.Table {
 // offer takes a whole table, which nobody may change any more.
 func (f *tableFollower) offer(t *core.Table) {
 	f.mu.Lock()
-	newer := t.Version > f.mu.newest.Version
+	newer := t.Version > f.mu.newest.Version && !f.mu.frozen
 	if newer {
 		f.mu.newest = t
 	}
@@ -47,6 +48,13 @@ func (f *tableFollower) offer(t *core.Table) {
 	if newer {
 		f.notify()
 	}
+}
+
+// freeze has the newest table stay the newest (R34).
+func (f *tableFollower) freeze() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.frozen = true
 }
 
 // offerDelta takes a delta. One that begins after the newest table is of no use here: it is an error.

@@ -910,7 +910,22 @@ func TestControlMessages(t *testing.T) {
 		if err != nil || fmt.Sprint(p) != fmt.Sprint(service.submit([]byte("command"))) {
 			t.Errorf("got %+v, %v", p, err)
 		}
-		if _, err := links.ask(t.Context(), b.Addr().String(), true, 99, nil, pullAnswer); err == nil {
+		c := &ControlPlane{config: ControlConfig{Transport: a}, links: controlLinks{transport: a}}
+		got, err := c.surveyPeer(t.Context(), b.Addr().String(), []string{"x", "y"})
+		want := surveyAnswer{identity("b").Member, Generation{3, [16]byte{4}}, true, "l", service.answer, []core.NodeID{"x", "y"}}
+		if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("survey: got %+v, %v", got, err)
+		}
+		if info, err := c.askPromise(t.Context(), b.Addr().String(), Generation{3, [16]byte{4}}); err != nil || len(info.Delta.Rows) != 16384 {
+			t.Errorf("promise: %d rows, %v", len(info.Delta.Rows), err)
+		}
+		if _, err := c.askPromise(t.Context(), b.Addr().String(), Generation{5, [16]byte{4}}); err == nil || err.Error() != "promised to 10.0.0.1:7000" {
+			t.Errorf("no promise: %v", err)
+		}
+		if err := c.askRelease(t.Context(), b.Addr().String(), Generation{3, [16]byte{4}}); err != nil {
+			t.Errorf("release: %v", err)
+		}
+		if _, _, err := links.ask(t.Context(), b.Addr().String(), true, 99, nil, pullAnswer); err == nil {
 			t.Error("a request of no type was answered")
 		}
 	})
@@ -926,6 +941,23 @@ func (s *scriptedService) info(since uint64) gridInfo {
 	s.since = since
 	return s.answer
 }
+
+func (s *scriptedService) survey(addrs []string) surveyAnswer {
+	a := surveyAnswer{Promised: Generation{3, [16]byte{4}}, Votes: true, Leader: "l", Info: s.answer}
+	for _, addr := range addrs {
+		a.Reached = append(a.Reached, core.NodeID(addr))
+	}
+	return a
+}
+
+func (s *scriptedService) promise(g Generation, founder string) error {
+	if g != (Generation{3, [16]byte{4}}) {
+		return errors.New("promised to " + founder)
+	}
+	return nil
+}
+
+func (s *scriptedService) release(Generation) error { return nil }
 
 func (s *scriptedService) submit(command []byte) proposal {
 	return proposal{Status: proposalDone, Refused: map[int]string{3: "x", 1: string(command)}, Reason: "r", Cause: 2}

@@ -64,6 +64,8 @@
 //	control.go               ControlPlane
 //	control_*.go             its loop, heartbeats, joining, proposals, streams, following the table, voters
 //	voters.go                who is to vote
+//	recover.go               another control plane is begun in place of one without a majority
+//	generation.go            which control plane a node follows; control_generation.go going over to another
 //	raft.go, raft_store.go   raft: the state machine, and its disk
 //	raft_transport.go        entries for a voter that was away
 //	encode.go                commands, tables and deltas as bytes

@@ -15,6 +15,8 @@ import (
 type Identity struct {
 	Grid   [16]byte // zero: not a member of a grid yet
 	Member core.Member
+	// Generation is the control plane's that the node follows.
+	Generation Generation
 	// Feature levels that the node speaks (R27).
 	FeatureMin, FeatureMax uint32
 }
@@ -101,6 +103,7 @@ const (
 	statusVersion     status = 4
 	statusSelf        status = 5
 	statusNotServed   status = 6
+	statusGeneration  status = 7
 )
 
 var statusErrors = map[status]error{
@@ -110,7 +113,11 @@ var statusErrors = map[status]error{
 	statusVersion:     ErrVersion,
 	statusSelf:        ErrSelf,
 	statusNotServed:   ErrNotServed,
+	statusGeneration:  errGeneration,
 }
+
+// errGeneration is what a peer's refusal says; who is refused knows both generations, and says which is the later one.
+var errGeneration = errors.New("it follows another control plane")
 
 func statusOf(err error) status {
 	for s, e := range statusErrors {
@@ -287,14 +294,15 @@ func readBody(c net.Conn, length []byte) ([]byte, error) {
 	return body, err
 }
 
-// appendIdentity encodes: 16 B grid, 16 B incarnation, 4 B feature level from, 4 B to, 1 B length of the node id, the id.
+// appendIdentity encodes: 16 B grid, 16 B incarnation, 4 B feature level from, 4 B to, 1 B length of the node id, the id, the
+// generation.
 func appendIdentity(dst []byte, id Identity) []byte {
 	dst = append(dst, id.Grid[:]...)
 	dst = append(dst, id.Member.Inc[:]...)
 	dst = binary.LittleEndian.AppendUint32(dst, id.FeatureMin)
 	dst = binary.LittleEndian.AppendUint32(dst, id.FeatureMax)
 	dst = append(dst, byte(len(id.Member.Node)))
-	return append(dst, id.Member.Node...)
+	return appendGeneration(append(dst, id.Member.Node...), id.Generation)
 }
 
 func parseIdentity(b []byte) (id Identity, err error) {
@@ -307,6 +315,7 @@ func parseIdentity(b []byte) (id Identity, err error) {
 		Member:     core.Member{Inc: core.Incarnation(b[16:32]), Node: core.NodeID(b[head : head+int(b[head-1])])},
 		FeatureMin: binary.LittleEndian.Uint32(b[32:]),
 		FeatureMax: binary.LittleEndian.Uint32(b[36:]),
+		Generation: parseGeneration(b[head+int(b[head-1]):]),
 	}, nil
 }
 

@@ -26,7 +26,7 @@ type Node struct {
 	log       *slog.Logger
 	transport *Transport
 	members   *Membership
-	control   *ControlPlane
+	control   atomic.Pointer[ControlPlane] // of the generation that the node follows; nil before there is one
 	repl      *Replicator
 	forwarder atomic.Pointer[Forwarder]    // nil before Start
 	table     atomic.Pointer[core.Table]   // the newest that is applied here; never nil
@@ -37,6 +37,7 @@ type Node struct {
 	closing   context.Context              // done once Close begins
 	close     context.CancelFunc           //
 	running   sync.WaitGroup               // the node's own goroutines
+	recovery  sync.Mutex                   // held while this node begins another control plane
 	planned   atomic.Pointer[plannedMoves] // what Status last worked out
 	planning  atomic.Bool                  // that is being done for who does not wait
 
@@ -132,13 +133,12 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.control, err = StartControl(ctx, ControlConfig{
-		Transport: n.transport, Role: c.Role, Zone: c.Zone, Client: c.Client, Cluster: c.Cluster, DataDir: c.DataDir,
-		Join: c.Join, Create: c.Create, OnTable: n.takeTable, OnFailure: n.fail, Now: c.Now, Random: c.Random, Lease: nodeLease, Log: n.log,
-	})
+	control, err := StartControl(ctx, n.controlConfig(nil))
 	if err != nil {
 		return err
 	}
+	n.control.Store(control)
+	n.running.Go(n.followGenerations)
 	if err := n.awaitSettings(ctx); err != nil {
 		return err
 	}
@@ -154,6 +154,41 @@ func (n *Node) open(ctx context.Context) (err error) {
 	return nil
 }
 
+func (n *Node) controlConfig(h *heritage) ControlConfig {
+	c := &n.config
+	return ControlConfig{
+		Transport: n.transport, Role: c.Role, Zone: c.Zone, Client: c.Client, Cluster: c.Cluster, DataDir: c.DataDir,
+		Join: c.Join, Create: c.Create, OnTable: n.takeTable, OnFailure: n.fail, Now: c.Now, Random: c.Random, Lease: nodeLease, Log: n.log,
+		heritage: h,
+	}
+}
+
+// followGenerations has one control plane come after the other (R34). The copies and the doors go on meanwhile by the table they have.
+func (n *Node) followGenerations() {
+	for {
+		old := n.control.Load()
+		select {
+		case <-old.promises.succeeded:
+		case <-n.closing.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(n.closing, stopTimeout)
+		err := old.Shutdown(ctx)
+		cancel()
+		var next *ControlPlane
+		if err == nil {
+			next, err = StartControl(n.closing, n.controlConfig(old.promises.next))
+		}
+		if err != nil {
+			if n.closing.Err() == nil {
+				n.fail(fmt.Errorf("go over to another control plane: %w", err))
+			}
+			return
+		}
+		n.control.Store(next)
+	}
+}
+
 // awaitSettings waits for a table. Only who resumes has to: others are members by now.
 func (n *Node) awaitSettings(ctx context.Context) error {
 	ticker := time.NewTicker(resumeNews)
@@ -165,9 +200,9 @@ func (n *Node) awaitSettings(ctx context.Context) error {
 		case <-n.failed:
 			return *n.failure.Load()
 		case <-ticker.C:
-			n.log.Info("waits for the grid", "of", n.control.addresses())
+			n.log.Info("waits for the grid", "of", n.control.Load().addresses())
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the grid, of %v: %w", n.control.addresses(), ctx.Err())
+			return fmt.Errorf("wait for the grid, of %v: %w", n.control.Load().addresses(), ctx.Err())
 		}
 	}
 }
@@ -280,7 +315,9 @@ func (n *Node) Start(store *partition.Store, e Executor) {
 	defer n.feed.Unlock()
 	n.repl.Start(ReplicatorConfig{
 		Transport: n.transport, Store: store, Settings: n.Settings(), Now: n.config.Now, Lease: nodeLease,
-		Vouched: n.control.Vouched, Propose: n.control.ProposeLater, OnFailure: n.fail, Log: n.log,
+		Vouched:   func() time.Duration { return n.control.Load().Vouched() },
+		Propose:   func(changes []core.Change) { n.control.Load().ProposeLater(changes) },
+		OnFailure: n.fail, Log: n.log,
 	})
 	n.repl.OnTable(n.Table().Since(0))
 	n.feed.started = true
@@ -339,14 +376,17 @@ func (n *Node) Close(ctx context.Context) error {
 		n.forwarder.Load().Close()
 	}
 	var errs []error
-	if n.control != nil {
-		errs = append(errs, n.control.Shutdown(ctx))
+	if c := n.control.Load(); c != nil {
+		errs = append(errs, c.Shutdown(ctx))
 	}
 	if n.members != nil {
 		_ = n.members.Leave(ctx) // Shutdown waits for what is left of it
 		errs = append(errs, n.members.Shutdown())
 	}
 	n.running.Wait()
+	if c := n.control.Load(); c != nil {
+		errs = append(errs, c.Shutdown(ctx)) // one that was just begun; again is no error
+	}
 	if n.transport != nil {
 		errs = append(errs, n.transport.Close())
 	}

@@ -23,7 +23,7 @@ const (
 // until they have, what they execute is not committed. So somebody must lead then.
 func (n *Node) HandOver(ctx context.Context) error {
 	err := n.handOverPartitions(ctx)
-	n.control.PassLead()
+	n.control.Load().PassLead()
 	return err
 }
 
@@ -52,7 +52,7 @@ func (n *Node) handOverPartitions(ctx context.Context) error {
 func (n *Node) askToStop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, stopAttempt)
 	defer cancel()
-	_, err := n.control.Propose(ctx, core.Command{Kind: core.Stop, Member: n.self})
+	_, err := n.control.Load().Propose(ctx, core.Command{Kind: core.Stop, Member: n.self})
 	if err != nil && ctx.Err() == nil {
 		n.log.Info("hand over", "error", err)
 	}
@@ -91,7 +91,7 @@ func (n *Node) change(ctx context.Context, id core.NodeID, what string, kind cor
 		if e == nil {
 			return fmt.Errorf("%s %s: %w", what, id, core.ErrUnknown)
 		}
-		_, err := n.control.Propose(ctx, core.Command{Kind: kind, Member: e.Member()})
+		_, err := n.control.Load().Propose(ctx, core.Command{Kind: kind, Member: e.Member()})
 		if errors.Is(err, core.ErrUnknown) && !done(e) { // it is another by now, or done: a newer table will show which
 			err = awaitChange(ctx, changed, proposeTimeout)
 			if err == nil {
@@ -121,7 +121,7 @@ func (n *Node) AcceptLoss(ctx context.Context, partitions []int, dead ...core.Me
 	if len(changes) == 0 {
 		return nil
 	}
-	refused, err := n.control.Propose(ctx, core.Command{Kind: core.ChangeRows, Changes: changes})
+	refused, err := n.control.Load().Propose(ctx, core.Command{Kind: core.ChangeRows, Changes: changes})
 	if err != nil {
 		return fmt.Errorf("accept the loss of %d partitions: %w", len(changes), err)
 	}

@@ -79,10 +79,10 @@ func (n *Node) StatusAtHand() Status { return n.status(false) }
 
 func (n *Node) status(wait bool) Status {
 	t := n.Table()
-	leader, _ := n.control.Leader()
+	leader, _ := n.control.Load().Leader()
 	s := Status{
 		Grid: hex.EncodeToString(t.Settings.Grid[:]), Node: n.self.Node, Version: t.Version, Feature: t.Settings.Feature, Leader: leader,
-		Members: memberStates(t, n.control.Voters(), n.members.Members()),
+		Members: memberStates(t, n.control.Load().Voters(), n.members.Members()),
 	}
 	s.Partitions = countPartitions(t)
 	s.Promise = promiseOf(t, s.Partitions, leader)

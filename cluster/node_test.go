@@ -383,7 +383,7 @@ func TestNodeHandOver(t *testing.T) {
 	onNodes(t, func(t *testing.T, g *nodeGrid) {
 		g.dir = dir
 		g.form(3)
-		within(t, time.Minute, "three voters", func() bool { return len(g.nodes["b"].control.Voters()) == 3 })
+		within(t, time.Minute, "three voters", func() bool { return len(g.nodes["b"].control.Load().Voters()) == 3 })
 		g.putAll(100, "one")
 		for _, name := range []string{"a", "b", "c"} {
 			n := g.nodes[name]
@@ -464,9 +464,9 @@ func TestNodeHandOverAlone(t *testing.T) {
 func TestNodeDrain(t *testing.T) {
 	onNodes(t, func(t *testing.T, g *nodeGrid) {
 		g.form(4)
-		within(t, time.Minute, "three voters", func() bool { return len(g.nodes["b"].control.Voters()) == 3 })
+		within(t, time.Minute, "three voters", func() bool { return len(g.nodes["b"].control.Load().Voters()) == 3 })
 		g.putAll(100, "one")
-		leader, _ := g.nodes["b"].control.Leader()
+		leader, _ := g.nodes["b"].control.Load().Leader()
 		n := g.nodes[string(leader)]
 		var other *gridNode
 		for _, o := range g.nodes {
@@ -498,8 +498,8 @@ func TestNodeDrain(t *testing.T) {
 		if least < 2 {
 			t.Errorf("a partition had %d copies meanwhile", least)
 		}
-		if slices.Contains(other.control.Voters(), leader) {
-			t.Errorf("it has left, and votes: %v", other.control.Voters())
+		if slices.Contains(other.control.Load().Voters(), leader) {
+			t.Errorf("it has left, and votes: %v", other.control.Load().Voters())
 		}
 		within(t, 10*time.Second, "it knows that it has left", func() bool {
 			n.mu.Lock()

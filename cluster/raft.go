@@ -35,22 +35,44 @@ const (
 type consensus struct {
 	*raft.Raft
 	self    raft.Server
-	store   io.Closer // of log and votes; nil in memory
-	resumed bool      // there was state on disk
-	stores  struct {
-		logs      raft.LogStore
-		stable    raft.StableStore
-		snapshots raft.SnapshotStore
-	}
-	config *raft.Config
-	stop   func() raft.Future // begins to stop raft, once
+	resumed bool // there was state on disk
+	stores  raftStores
+	config  *raft.Config
+	stop    func() raft.Future // begins to stop raft, once
 }
 
-// openRaft starts raft over a transport. Without a directory its memory is the process's: then a node must get another id at
-// each start, for the same one could vote twice in a term. addressOf says where a node is now; "": as configured.
-func openRaft(t *Transport, dir string, fsm *tableFSM, addressOf func(core.NodeID) string, log *slog.Logger) (*consensus, error) {
-	c := &consensus{config: raft.DefaultConfig()}
-	c.self = raft.Server{ID: raft.ServerID(t.Identity().Member.Node), Address: raft.ServerAddress(t.Addr().String())}
+// raftStores is where one generation's raft keeps what it must not forget.
+type raftStores struct {
+	logs      raft.LogStore
+	stable    raft.StableStore
+	snapshots raft.SnapshotStore
+	file      io.Closer // of log and votes; nil in memory
+}
+
+// openRaft starts raft over a transport, with stores that become its own. Where those are in memory a node must get another id at each
+// start, for the same one could vote twice in a term. addressOf says where a node is now; "": as configured.
+func openRaft(t *Transport, stores raftStores, fsm *tableFSM, addressOf func(core.NodeID) string, log *slog.Logger) (*consensus, error) {
+	c := newConsensus(t, stores, log)
+	network := &patientTransport{NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: t.RaftLayer(), MaxPool: raftPoolMax, Timeout: raftRPCTimeout, Logger: c.config.Logger,
+		ServerAddressProvider: addressProvider(addressOf),
+	})}
+	if err := c.start(fsm, network); err != nil {
+		return nil, errors.Join(err, network.Close(), stores.close())
+	}
+	network.raft.Store(c.Raft)
+	return c, nil
+}
+
+// openIdleRaft starts a raft that nobody can reach and that has no state: for a node that is to take no part (R34).
+func openIdleRaft(t *Transport, fsm *tableFSM, log *slog.Logger) (*consensus, error) {
+	c := newConsensus(t, memoryStores(), log)
+	_, network := raft.NewInmemTransport(raft.ServerAddress(t.Addr().String()))
+	return c, c.start(fsm, network)
+}
+
+func newConsensus(t *Transport, stores raftStores, log *slog.Logger) *consensus {
+	c := &consensus{config: raft.DefaultConfig(), self: raftServer(t), stores: stores}
 	c.config.LocalID = c.self.ID
 	c.config.Logger = raftLogger(log)
 	c.config.HeartbeatTimeout, c.config.ElectionTimeout = raftTimeout, raftTimeout
@@ -60,42 +82,78 @@ func openRaft(t *Transport, dir string, fsm *tableFSM, addressOf func(core.NodeI
 	c.config.SnapshotThreshold, c.config.TrailingLogs = snapshotThreshold, snapshotTrailing
 	c.config.SnapshotInterval = snapshotInterval
 	c.config.NoLegacyTelemetry = true
-	if err := c.openStores(dir); err != nil {
-		return nil, err
-	}
-	var err error
-	if c.resumed, err = raft.HasExistingState(c.stores.logs, c.stores.stable, c.stores.snapshots); err != nil {
-		return nil, errors.Join(fmt.Errorf("read raft's state: %w", err), c.closeStore())
-	}
-	network := &patientTransport{NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: t.RaftLayer(), MaxPool: raftPoolMax, Timeout: raftRPCTimeout, Logger: c.config.Logger,
-		ServerAddressProvider: addressProvider(addressOf),
-	})}
-	if c.Raft, err = raft.NewRaft(c.config, fsm, c.stores.logs, c.stores.stable, c.stores.snapshots, network); err != nil {
-		return nil, errors.Join(fmt.Errorf("start raft: %w", err), network.Close(), c.closeStore())
-	}
-	network.raft.Store(c.Raft)
-	c.stop = sync.OnceValue(c.Shutdown)
-	return c, nil
+	return c
 }
 
-func (c *consensus) openStores(dir string) error {
-	if dir == "" {
-		store := raft.NewInmemStore()
-		c.stores.logs, c.stores.stable, c.stores.snapshots = store, store, raft.NewInmemSnapshotStore()
-		return nil
+// raftServer is this node in raft's configuration.
+func raftServer(t *Transport) raft.Server {
+	return raft.Server{ID: raft.ServerID(t.Identity().Member.Node), Address: raft.ServerAddress(t.Addr().String())}
+}
+
+func (c *consensus) start(fsm *tableFSM, network raft.Transport) (err error) {
+	if c.resumed, err = raft.HasExistingState(c.stores.logs, c.stores.stable, c.stores.snapshots); err != nil {
+		return fmt.Errorf("read raft's state: %w", err)
 	}
-	dir = filepath.Join(dir, "raft")
+	if c.Raft, err = raft.NewRaft(c.config, fsm, c.stores.logs, c.stores.stable, c.stores.snapshots, network); err != nil {
+		return fmt.Errorf("start raft: %w", err)
+	}
+	c.stop = sync.OnceValue(c.Shutdown)
+	return nil
+}
+
+// raftDir is where a generation's raft has its files: each has its own, and those of former ones stay as they are, unread (R34).
+func raftDir(dataDir string, generation uint64) string {
+	if generation == 0 {
+		return filepath.Join(dataDir, "raft")
+	}
+	return filepath.Join(dataDir, fmt.Sprintf("raft-%d", generation))
+}
+
+// openStores opens what a generation's raft has on disk; without a data directory its memory is the process's.
+func openStores(dataDir string, generation uint64, log *slog.Logger) (s raftStores, err error) {
+	if dataDir == "" {
+		return memoryStores(), nil
+	}
+	dir := raftDir(dataDir, generation)
 	store, err := openRaftStore(dir)
 	if err != nil {
-		return err
+		return s, err
 	}
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, c.config.Logger)
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, raftLogger(log))
 	if err != nil {
-		return errors.Join(fmt.Errorf("raft's snapshots: %w", err), store.Close())
+		return s, errors.Join(fmt.Errorf("raft's snapshots: %w", err), store.Close())
 	}
-	c.store = store
-	c.stores.logs, c.stores.stable, c.stores.snapshots = store, store, snapshots
+	return raftStores{store, store, snapshots, store}, nil
+}
+
+func memoryStores() raftStores {
+	store := raft.NewInmemStore()
+	return raftStores{store, store, raft.NewInmemSnapshotStore(), nil}
+}
+
+func (s raftStores) close() error {
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Close()
+}
+
+// found makes empty stores those of a raft that has agreed on a table, in a term of the table's generation, and has one voter.
+func (s raftStores) found(t *core.Table, self raft.Server) error {
+	const first = 1 // index of the table and of the configuration
+	term := t.Generation() << generationTermShift
+	if err := s.stable.SetUint64([]byte("CurrentTerm"), term); err != nil {
+		return fmt.Errorf("begin raft: %w", err)
+	}
+	only := raft.Configuration{Servers: []raft.Server{self}}
+	_, names := raft.NewInmemTransport(self.Address) // it encodes addresses, for programs that know no configuration
+	sink, err := s.snapshots.Create(raft.SnapshotVersionMax, first, term, only, first, names)
+	if err == nil {
+		err = tableSnapshot{t}.Persist(sink)
+	}
+	if err != nil {
+		return fmt.Errorf("begin raft: %w", err)
+	}
 	return nil
 }
 
@@ -129,14 +187,7 @@ func (c *consensus) verify() error {
 
 // close stops raft and waits for its goroutines. What was asked of it before must have been answered: it forgets who waits.
 func (c *consensus) close() error {
-	return errors.Join(c.stop().Error(), c.closeStore())
-}
-
-func (c *consensus) closeStore() error {
-	if c.store == nil {
-		return nil
-	}
-	return c.store.Close()
+	return errors.Join(c.stop().Error(), c.stores.close())
 }
 
 type addressProvider func(core.NodeID) string

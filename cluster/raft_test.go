@@ -268,7 +268,7 @@ func TestRaftVerify(t *testing.T) {
 		var nodes []*consensus
 		for i, h := range hosts {
 			tr := open(t, n.Host(h), h+":7000", identity(string(rune('a'+i))), rightKeys)
-			c, err := openRaft(tr, "", newTableFSM(func(*core.Table) {}, func(err error) { t.Error(err) }),
+			c, err := openRaft(tr, memoryStores(), newTableFSM(func(*core.Table) {}, func(err error) { t.Error(err) }),
 				func(core.NodeID) string { return "" }, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -23,9 +24,12 @@ import (
 type Transport struct {
 	network  Network
 	keys     *Keys
-	identity Identity // without the grid
+	identity Identity // without the grid and the generation
 	grid     atomic.Pointer[[16]byte]
-	log      *slog.Logger
+	// generation is the control plane's that this node follows, and onGeneration is told of peers of the same grid that follow another.
+	generation   atomic.Pointer[Generation]
+	onGeneration atomic.Pointer[func(Identity)]
+	log          *slog.Logger
 
 	listener  net.Listener
 	packets   net.PacketConn
@@ -77,6 +81,7 @@ func OpenTransport(ctx context.Context, config TransportConfig) (*Transport, err
 	}
 	t := &Transport{network: config.Network, keys: config.Keys, identity: config.Identity, log: config.Log}
 	t.SetGrid(config.Identity.Grid)
+	t.SetGeneration(config.Identity.Generation)
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}
@@ -139,12 +144,34 @@ func (t *Transport) Addr() netip.AddrPort { return t.advertise }
 // Identity is what peers are told of this node now.
 func (t *Transport) Identity() Identity {
 	id := t.identity
-	id.Grid = *t.grid.Load()
+	id.Grid, id.Generation = *t.grid.Load(), *t.generation.Load()
 	return id
 }
 
 // SetGrid says which grid the node has become a member of. Connections that are open stay.
 func (t *Transport) SetGrid(id [16]byte) { t.grid.Store(&id) }
+
+// SetGeneration says which control plane of its grid the node follows. Connections that are open stay.
+func (t *Transport) SetGeneration(g Generation) { t.generation.Store(&g) }
+
+// HandleGenerations has f told of each stream to or from a peer that follows another control plane of the grid. It must not wait. Such
+// peers get control streams alone, over which they learn of each other (R34).
+func (t *Transport) HandleGenerations(f func(peer Identity)) { t.onGeneration.Store(&f) }
+
+// sameGeneration tells why a stream of a kind is not for a peer that follows another control plane.
+func (t *Transport) sameGeneration(peer Identity, kind StreamKind) error {
+	own := t.Identity()
+	if own.Grid == [16]byte{} || peer.Grid != own.Grid || peer.Generation == own.Generation {
+		return nil
+	}
+	if f := t.onGeneration.Load(); f != nil {
+		(*f)(peer)
+	}
+	if kind == Control {
+		return nil
+	}
+	return fmt.Errorf("%w: %s: %w", errGeneration, peer.Member, own.Generation.against(peer.Generation))
+}
 
 // Resolve finds the IP address of a peer's host, as packets need it.
 func (t *Transport) Resolve(ctx context.Context, addr string) (netip.AddrPort, error) {
@@ -226,6 +253,9 @@ func (t *Transport) dial(ctx context.Context, addr string, kind StreamKind) (*Co
 	peer, err := dialHandshake(raw, kind, t.Identity(), t.keys, newNonce())
 	if !interrupt() && err == nil {
 		err = ctx.Err()
+	}
+	if err == nil || errors.Is(err, errGeneration) {
+		err = cmp.Or(t.sameGeneration(peer, kind), err)
 	}
 	if err != nil {
 		raw.Close()
@@ -323,6 +353,9 @@ func (t *Transport) accept(raw net.Conn) (*Conn, error) {
 	_ = raw.SetDeadline(time.Now().Add(openTimeout))
 	var c *Conn
 	err := acceptHandshake(raw, t.Identity(), t.keys, newNonce(), func(peer Identity, kind StreamKind) error {
+		if err := t.sameGeneration(peer, kind); err != nil {
+			return err
+		}
 		admitted := &Conn{Conn: raw, Kind: kind, Peer: peer, transport: t, accepted: true}
 		if err := t.admit(admitted); err != nil {
 			return err
@@ -399,6 +432,9 @@ func (t *Transport) HandlePackets(kind PacketKind, f func(from core.Member, payl
 		f(from, payload)
 	})
 }
+
+// stopPackets ends what HandlePackets began; f may run once more.
+func (t *Transport) stopPackets(kind PacketKind) { t.onPacket[kind].Store(nil) }
 
 func (t *Transport) handlePackets(kind PacketKind, f func(inPacket)) {
 	if !t.onPacket[kind].CompareAndSwap(nil, &f) {

@@ -102,7 +102,7 @@ func (g *gossip) StreamCh() <-chan net.Conn { return g.streams }
 // Shutdown never waits for memberlist, which at that time takes nothing any more.
 func (g *gossip) Shutdown() error {
 	g.stop.Do(func() {
-		g.transport.onPacket[PacketGossip].Store(nil)
+		g.transport.stopPackets(PacketGossip)
 		g.transport.stopKind(Gossip)
 	})
 	return nil

@@ -18,7 +18,7 @@ var gridRows = []*Row{
 		Summary: "Moves everything off a node, this one if none is named.",
 		Syntax:  "[node]", Run: func(c *Call) { c.gridAdmin("drain", 2) }},
 	{Name: "grid.recover", OffLoop: true, Arity: -2, Flags: adminOfGrid, Group: "grid", Since: sinceGrid, Complexity: "O(N)",
-		Summary: "Decides what only a person may: which losses are accepted.",
+		Summary: "Decides what only a person may: which losses are accepted, and that another control plane begins.",
 		Syntax:  "word [word ...]", Run: func(c *Call) { c.gridAdmin("recover", gridWordsMax) }},
 	{Name: "grid.status", OffLoop: true, Arity: 1, Flags: Loading | Stale | NoMulti, ACL: CatDangerous, Group: "grid", Since: sinceGrid,
 		Tips: []string{nondeterministic}, Complexity: "O(N)",

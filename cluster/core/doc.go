@@ -35,7 +35,7 @@
 //
 // # Files, in reading order
 //
-//	table.go    the table
+//	table.go    the table; generation.go the first one of another control plane
 //	state.go    commands, and what they do to it
 //	message.go  what replicas say to each other
 //	replica.go  Replica: rows, proposing, serving, committing

@@ -26,12 +26,18 @@ const adminTimeout = 5 * time.Second
 //	recover lost                       which partitions are lost, and which starts of nodes had them last, as losses in JSON
 //	recover accept-loss PARTITIONS START...
 //	                                   has them begin anew, empty; those starts are off for good
+//	recover control-plane              what is known of the control plane, as a controlReport in JSON
+//	recover new-control-plane START... has another control plane begin here; those starts are off for good
 //	info                               lines for INFO
 //
 // A node is named by its id, or by as much of it as tells it apart; a start by "node/incarnation" in the same way; partitions as in
 // "0-7,12".
 func (g *grid) Admin(words []string) (string, error) {
-	ctx, cancel := context.WithTimeout(g.closing, adminTimeout)
+	limit := adminTimeout
+	if len(words) > 1 && words[0] == "recover" {
+		limit = recoverTimeout
+	}
+	ctx, cancel := context.WithTimeout(g.closing, limit)
 	defer cancel()
 	switch name, rest := words[0], words[1:]; name {
 	case "status":
@@ -109,8 +115,12 @@ func (g *grid) recover(ctx context.Context, words []string) (string, error) {
 			return "", err
 		}
 		return fmt.Sprintf("%d partitions begin anew, empty", len(partitions)), nil
+	case len(words) == 1 && words[0] == "control-plane":
+		return g.surveyControl(ctx)
+	case len(words) >= 1 && words[0] == "new-control-plane":
+		return g.newControl(ctx, words[1:])
 	}
-	return "", errors.New("write 'lost', or 'accept-loss PARTITIONS NODE/INCARNATION ...'")
+	return "", errors.New("write 'lost', 'accept-loss PARTITIONS NODE/INCARNATION ...', 'control-plane', or 'new-control-plane NODE/INCARNATION ...'")
 }
 
 // losses are in order of the starts.
@@ -151,17 +161,29 @@ func findStarts(t *core.Table, names []string) (dead []core.Member, err error) {
 const startMin = 8
 
 func findStart(t *core.Table, name string) (core.Member, error) {
-	id, digits, ok := strings.Cut(strings.ToLower(name), "/")
-	if _, err := hex.DecodeString(digits[:len(digits)&^1]); !ok || err != nil || len(digits) < startMin {
-		return core.Member{}, fmt.Errorf("%q is no start of a node: write NODE/INCARNATION, as 'recover lost' tells it", name)
+	id, digits, err := cutStart(name)
+	if err != nil {
+		return core.Member{}, err
 	}
 	for p := range t.Rows {
-		m := t.Rows[p].LastDropped
-		if t.Rows[p].State == core.Lost && string(m.Node) == id && strings.HasPrefix(hex.EncodeToString(m.Inc[:]), digits) {
+		if m := t.Rows[p].LastDropped; t.Rows[p].State == core.Lost && isStart(m, id, digits) {
 			return m, nil
 		}
 	}
 	return core.Member{}, fmt.Errorf("%s had no partition last that is lost", name)
+}
+
+// cutStart reads "node/incarnation", of which the latter may be cut short.
+func cutStart(name string) (id, digits string, err error) {
+	id, digits, ok := strings.Cut(strings.ToLower(name), "/")
+	if _, err := hex.DecodeString(digits[:len(digits)&^1]); !ok || err != nil || len(digits) < startMin {
+		return "", "", fmt.Errorf("%q is no start of a node: write NODE/INCARNATION, as 'neargrid recover' tells it", name)
+	}
+	return id, digits, nil
+}
+
+func isStart(m core.Member, id, digits string) bool {
+	return string(m.Node) == id && strings.HasPrefix(hex.EncodeToString(m.Inc[:]), digits)
 }
 
 // partitionsMax bounds the partitions of a grid.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,7 @@ const askTimeout = adminTimeout + 2*time.Second
 type asker struct {
 	addr     string
 	password string
+	patience time.Duration // for one question; 0: askTimeout
 }
 
 func newAsker(in inputs) (a asker, err error) {
@@ -43,7 +45,7 @@ func (e *refusedError) Error() string { return e.text }
 
 // ask sends a command and returns its reply's text.
 func (a asker) ask(ctx context.Context, words ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.patience, askTimeout))
 	defer cancel()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", a.addr)

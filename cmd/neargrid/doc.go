@@ -17,7 +17,8 @@
 //	node.go      one node: from a plan to its last connection
 //	grid.go      what joins server and cluster; admin.go what a person asks of the grid
 //	dev.go       neargrid dev: a grid to try things on
-//	status.go    neargrid status; drain.go and recover.go the commands of these names
+//	status.go    neargrid status; drain.go and recover.go the commands of these names; recover_control.go what recover does about
+//	             the control plane
 //	sidecar.go   neargrid sidecar: from flags to a sidecar
 //	load.go      neargrid load; load_plan.go from its flags to what is measured
 //	client.go    asking a node as a client does

@@ -106,7 +106,7 @@ func askAround(ctx context.Context, a asker, leaving core.NodeID, known cluster.
 		if m.ID == leaving || m.Client == "" || m.Client == a.addr {
 			continue
 		}
-		if s, other := (asker{m.Client, a.password}).status(ctx); other == nil {
+		if s, other := (asker{addr: m.Client, password: a.password}).status(ctx); other == nil {
 			return s, nil
 		}
 	}

@@ -179,6 +179,9 @@ func explainEntry(err error, dataDir string) error {
 		advice = "give all nodes of a grid the same --secret-file"
 	case errors.Is(err, cluster.ErrOtherGrid):
 		advice = fmt.Sprintf("correct --join, or have the node begin anew with another --data-dir than %s", dataDir)
+	case errors.Is(err, cluster.ErrReplaced):
+		advice = fmt.Sprintf("this node was given up then, and what it had is of no use any more: move grid.json, raft and raft-* out of %s, "+
+			"and start it with --join and the address of a node that answers", dataDir)
 	case errors.Is(err, cluster.ErrVersion):
 		advice = "run versions that go together"
 	case errors.Is(err, cluster.ErrSuperseded):

@@ -10,26 +10,26 @@ import (
 
 var recoverCommand = command{
 	name:    "recover",
-	summary: "decides what only a person may: that lost data is given up",
+	summary: "decides what only a person may: that lost data, or voters that are gone, are given up",
 	about: "neargrid recover lists the partitions that are lost and the starts of nodes that had them last. With\n" +
 		"--accept-data-loss and --dead those partitions begin anew, empty. A node that is only unreachable may still\n" +
-		"come back with the data, until then; so make sure that it is off, and stays off.",
+		"come back with the data, until then; so make sure that it is off, and stays off.\n\n" +
+		"With --new-control-plane the node at --addr begins another control plane, for a grid that lost a majority of its\n" +
+		"voters for good: nodes that answer go over to it with their data, those named with --dead are given up. Before,\n" +
+		"make sure that they are off, and that no other node of the grid runs. A node that was given up and comes back\n" +
+		"with its data directory is refused: it joins with --join once grid.json, raft and raft-* are moved out of there.",
 	flags: []flagSpec{
 		addrFlag, passwordFlag,
 		{name: "accept-data-loss", placeholder: "PARTITION,...", help: "give up what was in these partitions; such as 0-7,12"},
-		{name: "dead", placeholder: "NODE/INCARNATION,...", help: "the starts that had them last; each of these processes has ended for good"},
+		{name: "new-control-plane", help: "begin another control plane: a majority of the voters is gone for good"},
+		{name: "dead", placeholder: "NODE/INCARNATION,...", help: "the starts that had them last, or that do not answer; each of these processes has ended for good"},
 		{name: "yes", help: "do not ask whether that is meant"},
-		{name: "new-control-plane", help: "is not built: without a majority of the voters' disks, begin a new grid"},
 		configFlag,
 	},
 	run: runRecover,
 }
 
 func runRecover(env environment, in inputs) error {
-	if in.given("new-control-plane") {
-		return usagef("%s is not built: bring back a majority of the voters, or begin a new grid with empty data directories",
-			in.flags["new-control-plane"].from)
-	}
 	a, err := newAsker(in)
 	if err != nil {
 		return err
@@ -38,12 +38,21 @@ func runRecover(env environment, in inputs) error {
 	if err != nil {
 		return err
 	}
+	control, err := in.on("new-control-plane")
+	if err != nil {
+		return err
+	}
 	partitions, dead := in.text("accept-data-loss"), strings.FieldsFunc(in.text("dead"), func(r rune) bool { return r == ',' || r == ' ' })
 	switch {
+	case control && partitions != "":
+		return in.wrong("accept-data-loss", "begin the control plane first; only then can losses be accepted")
+	case control:
+		a.patience = recoverPatience
+		return runNewControlPlane(env, in, a, dead, sure)
 	case partitions == "" && len(dead) == 0:
 		return listLosses(env, a)
 	case partitions == "":
-		return in.wrong("dead", "say with --accept-data-loss which partitions are given up")
+		return in.wrong("dead", "say with --accept-data-loss which partitions are given up, or give --new-control-plane")
 	case len(dead) == 0:
 		return in.wrong("accept-data-loss", "say with --dead which starts of nodes had them last and are off; 'neargrid recover' lists them")
 	}
