@@ -633,6 +633,9 @@ func TestControlJoinErrors(t *testing.T) {
 		if !errors.Is(err, ErrWrongSecret) { // at once: it cannot get better
 			t.Errorf("with the wrong secret: %v", err)
 		}
+		if _, err := g.try("a", func(c *ControlConfig) { joining("b")(c); create(c) }); !errors.Is(err, ErrWrongSecret) {
+			t.Errorf("refused by who is there, and it may create a grid: %v", err) // not beside that one
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		other := open(t, g.network.Host(hostOf("e")), addrOf("e"), Identity{Member: core.Member{Node: "e", Inc: core.Incarnation{1}}}, rightKeys)
