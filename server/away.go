@@ -185,12 +185,13 @@ func (srv *Server) notServed() string {
 	return errNotServed
 }
 
-// NearChanged says that a key may have changed that was read near for a client who tracks. Any goroutine may call it.
-func (srv *Server) NearChanged(key []byte) {
+// NearChanged says that a key may have changed that was read near for a client who tracks; by is the number of the session that has changed
+// it, 0 where that is not known. Any goroutine may call it.
+func (srv *Server) NearChanged(key []byte, by uint64) {
 	r := srv.relayTo(NearNode)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.dropLocked(string(key))
+	r.dropLocked(string(key), origin{srv.family, by})
 }
 
 // NearLost says that any key may have.

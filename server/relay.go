@@ -106,7 +106,7 @@ func (r *relay) note(t *tracker, keys [][]byte) bool {
 		if keysMax == 0 || int64(len(r.mu.readers)+len(keys)) <= keysMax {
 			break
 		}
-		r.dropLocked(key)
+		r.dropLocked(key, origin{})
 	}
 	t.relays()
 	if r.mu.readers == nil {
@@ -153,8 +153,8 @@ func (r *relay) answered(sent time.Duration, a Answer) {
 	if told.all || told.guest != r.mu.guest {
 		r.dropAllLocked()
 	}
-	for _, key := range told.keys {
-		r.dropLocked(string(key))
+	for i, key := range told.keys {
+		r.dropLocked(string(key), told.by[i])
 	}
 	r.mu.guest, r.mu.asked, r.mu.until = told.guest, sent, sent+min(told.left, relayLease)
 	now := r.srv.clock()
@@ -180,16 +180,20 @@ func (r *relay) lapsed() {
 	}
 }
 
-func (r *relay) dropLocked(key string) {
-	for _, t := range r.mu.readers[key] {
-		t.drop([]byte(key))
+// dropLocked tells who has read a key that somebody has changed. Who does not want to hear of that, as the change was its own, stays among
+// the readers: it may have read the key since, and the owner have registered that.
+func (r *relay) dropLocked(key string, by origin) {
+	kept := slices.DeleteFunc(r.mu.readers[key], func(t *tracker) bool { return t.dropOf([]byte(key), by) })
+	if len(kept) == 0 {
+		delete(r.mu.readers, key)
+		return
 	}
-	delete(r.mu.readers, key)
+	r.mu.readers[key] = kept
 }
 
 func (r *relay) dropAllLocked() {
 	for key := range r.mu.readers {
-		r.dropLocked(key)
+		r.dropLocked(key, origin{})
 	}
 }
 
@@ -249,15 +253,16 @@ func (g *guest) reader(srv *Server) *guestReader {
 }
 
 // Invalidate says that a key has changed that clients of the door have read.
-func (r *guestReader) Invalidate(_ int, key []byte, _ partition.Tracker) {
+func (r *guestReader) Invalidate(_ int, key []byte, by partition.Origin) {
+	o, _ := by.(origin)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mu.add(key, r.srv.pushKeysMax())
+	r.mu.add(key, o, r.srv.pushKeysMax())
 	r.tellLocked()
 }
 
 // Broadcast is not called: the door has no prefixes here.
-func (r *guestReader) Broadcast([]byte, partition.Tracker) {}
+func (r *guestReader) Broadcast([]byte, partition.Origin) {}
 
 // InvalidateAll says that any key may have changed.
 func (r *guestReader) InvalidateAll() {
@@ -273,7 +278,7 @@ func (r *guestReader) Lost(p int, key []byte) {
 	defer r.mu.Unlock()
 	r.mu.parts.remove(p)
 	if key != nil {
-		r.mu.add(key, r.srv.pushKeysMax())
+		r.mu.add(key, origin{}, r.srv.pushKeysMax())
 		r.tellLocked()
 	}
 }
@@ -360,6 +365,7 @@ type relayAnswer struct {
 	left  time.Duration
 	all   bool
 	keys  [][]byte
+	by    []origin // of keys
 }
 
 func appendRelay(b []byte, guest uint64, left time.Duration, due *pending) []byte {
@@ -374,6 +380,7 @@ func appendRelay(b []byte, guest uint64, left time.Duration, due *pending) []byt
 	for _, key := range due.keys {
 		b = binary.AppendUvarint(b, uint64(len(key)))
 		b = append(b, key...)
+		b = binary.AppendUvarint(binary.AppendUvarint(b, due.by[key].family), due.by[key].number)
 	}
 	return b
 }
@@ -386,6 +393,7 @@ func decodeRelay(b []byte) (a relayAnswer, ok bool) {
 	a.all = r.uint() == 1
 	for n := r.uint(); n > 0 && !r.bad; n-- {
 		a.keys = append(a.keys, r.bytes())
+		a.by = append(a.by, origin{r.uint(), r.uint()})
 	}
 	return a, !r.bad && len(r.b) == 0
 }

@@ -62,6 +62,7 @@ type Server struct {
 	rates         rates
 	trackingOver  atomic.Int64 // how often in a row the tracking table was too large for what could be done about it
 	relays        relays
+	family        uint64       // of its sessions: see origin
 	readingGuests atomic.Int64 // nodes whose doors have had keys tracked here
 	subscribers   atomic.Int64 // sessions that listen to invalidateChannel
 	runID         string       // 40 hex digits, new at each start
@@ -121,7 +122,7 @@ func New(o Options) (*Server, error) {
 	}
 	srv := &Server{
 		options: o, config: config, store: store, log: o.Logger, router: o.Router,
-		started: o.Started, done: make(chan struct{}), stop: make(chan struct{}),
+		started: o.Started, done: make(chan struct{}), stop: make(chan struct{}), family: drawFamily(),
 	}
 	if up, ok := o.Router.(Upstream); ok {
 		srv.upstream, srv.nearRows = up, nearRowsOf(up)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -125,6 +126,7 @@ func (s *Sidecar) Forward(to server.NodeID, f *server.Forwarded, done func(serve
 func (s *Sidecar) send(c *client.Client, to server.NodeID, f *server.Forwarded, lines [][]string, done func(server.Answer)) {
 	one := newAnswer(f, outside(c, lines), done)
 	side := client.Side{DB: f.DB, Resp: f.Resp}
+	lines = named(f, lines)
 	var err error
 	if of := s.session(f.Session); of == nil {
 		_, err = c.Begin(string(to), side, 0, lines, one.replies)
@@ -134,6 +136,15 @@ func (s *Sidecar) send(c *client.Client, to server.NodeID, f *server.Forwarded, 
 	if err != nil {
 		one.end(server.Answer{Outcome: server.NotExecuted})
 	}
+}
+
+// named says for whom command lines are, where that client wants to hear of no changes of its own: for the next command, or a transaction.
+func named(f *server.Forwarded, lines [][]string) [][]string {
+	if f.By == [2]uint64{} {
+		return lines
+	}
+	origin := []string{"GRID.ORIGIN", strconv.FormatUint(f.By[0], 10), strconv.FormatUint(f.By[1], 10)}
+	return append([][]string{origin}, lines...)
 }
 
 // outside tells the near cache what goes past it, and returns what is to be called before the outcome is handed on.

@@ -120,7 +120,7 @@ func (of *session) exec(c *client.Client, f *server.Forwarded, lines [][]string,
 	one := newAnswer(f, outside(c, lines), done)
 	err := errors.New("there is no line")
 	if line != nil {
-		err = line.Begin(of.turned(f, lines), one.replies)
+		err = line.Begin(of.turned(f, named(f, lines)), one.replies)
 	}
 	if err != nil {
 		w := protocol.Writer{Resp: f.Resp}
