@@ -260,6 +260,11 @@ func (tx *Tx) invalidateAll() {
 	for _, p := range tx.parts {
 		p.untrackAll(nil)
 	}
+	k.InvalidateAll()
+}
+
+// InvalidateAll tells every tracker that any key may have changed. What is registered stays so.
+func (k *Tracking) InvalidateAll() {
 	if k.joined.Load() == 0 {
 		return
 	}

@@ -279,3 +279,38 @@ func TestPendingBy(t *testing.T) {
 		}
 	}
 }
+
+// The wall clock is set ahead: keys expire at once, which active expiry may come to much later, and by the readers' clocks they have not. All are
+// told, ahead of the next lease; of a clock that drifts nobody is.
+func TestClockSetAhead(t *testing.T) {
+	withServer(t, Options{Partitions: 4}, func(srv *inProcess) {
+		native, plain, w := srv.tracking(), srv.tracking(), srv.connect()
+		read := func() {
+			t.Helper()
+			want(t, "SET", w.tell("SET", "k", "v", "EX", "600"), "OK")
+			for _, c := range []*client{native, plain} {
+				c.heard()
+				if got := c.tell("GRID.READ", "GET", "k"); !strings.HasPrefix(got, "[v,") {
+					t.Fatalf("GRID.READ: %s", got)
+				}
+			}
+		}
+		srv.offset.Add(-int64(time.Hour)) // as if it had been that long ago
+		read()
+		srv.followWallClock(time.Second)
+		want(t, "a clock that is set ahead, and a lease", native.tell("GRID.LEASE", "1000"), "push:[invalidate,(null)] (integer)_1000")
+		want(t, "who has no lease", plain.heard(), "push:[invalidate,(null)]")
+		want(t, "the key", w.tell("GET", "k"), "(nil)")
+		read()
+		srv.offset.Add(-int64(clockJump / 2))
+		srv.followWallClock(time.Second)
+		want(t, "a clock that drifts", native.tell("GRID.LEASE", "1000"), "(integer)_1000")
+		srv.offset.Add(int64(time.Hour)) // and set back: time goes on slower, and copies end sooner than keys
+		before := srv.wallMs(srv.clock())
+		srv.followWallClock(time.Second)
+		if after := srv.wallMs(srv.clock()); after < before-1 {
+			t.Errorf("time has gone back by %d ms", before-after)
+		}
+		want(t, "a clock that is set back", native.tell("GRID.LEASE", "1000"), "(integer)_1000")
+	})
+}

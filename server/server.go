@@ -272,10 +272,17 @@ func (srv *Server) cron() {
 	}
 }
 
-// followWallClock moves log time to the wall clock: ahead at once, back by slowing down.
+// clockJump is from how far on the wall clock has been set, and has not just drifted.
+const clockJump = 100 * time.Millisecond
+
+// followWallClock moves log time to the wall clock: ahead at once, back by slowing down. Where that is far ahead, keys may have expired that
+// active expiry comes to much later, and who holds copies of them counts their time on another clock: all are told to drop everything.
 func (srv *Server) followWallClock(period time.Duration) {
 	ahead := time.Now().UnixNano() - int64(srv.clock()) - srv.offset.Load()
 	srv.offset.Add(max(ahead, -int64(period/clockSlewShare)))
+	if ahead >= int64(clockJump) {
+		srv.store.Tracking().InvalidateAll()
+	}
 }
 
 // The share of its time that active expiry may take, in percent: as in Redis, by active-expire-effort.
