@@ -114,6 +114,9 @@ func (r *relay) note(t *tracker, keys [][]byte) bool {
 	}
 	for _, key := range keys {
 		if list := r.mu.readers[string(key)]; !slices.Contains(list, t) {
+			if len(list) == cap(list) { // before it grows
+				list = slices.DeleteFunc(list, (*tracker).isOff)
+			}
 			r.mu.readers[string(key)] = append(list, t)
 		}
 	}

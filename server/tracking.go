@@ -129,7 +129,9 @@ func (t *tracker) Broadcast(key []byte, by partition.Origin) {
 }
 
 // isOwnLocked tells whether a change is the session's own, and it does not want to hear of those.
-func (t *tracker) isOwnLocked(by partition.Origin) bool { return t.mu.noloop && by == partition.Origin(t) }
+func (t *tracker) isOwnLocked(by partition.Origin) bool {
+	return t.mu.noloop && by == partition.Origin(t)
+}
 
 // addLocked adds a key to what the session is to be told; of whom has changed it, what it asks for.
 func (t *tracker) addLocked(key []byte, by partition.Origin) {
@@ -201,6 +203,13 @@ func (t *tracker) queueLocked() {
 	if !t.mu.brokenDue {
 		t.mu.brokenDue = t.s.notify(t)
 	}
+}
+
+// isOff tells whether the session tracks no more, or is closed.
+func (t *tracker) isOff() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.mu.on
 }
 
 // relays notes that another node reads for it.
@@ -282,11 +291,16 @@ func (s *Session) afterCommand(c *Call) {
 	if s.multi == nil && !(c.Row != nil && c.Row.container != nil && c.Row.container.Name == "client") {
 		t.caching = false
 	}
+	t.rejoinNow()
+	s.deliver(c.W)
+}
+
+// rejoinNow tells the store of a change of mode. No partition may be held.
+func (t *tracker) rejoinNow() {
 	if t.rejoin {
 		t.rejoin = false
 		t.join()
 	}
-	s.deliver(c.W)
 }
 
 // join tells the store of the mode. It may take partitions' locks.
