@@ -41,10 +41,7 @@ type Upstream interface {
 	Closed(session uint64)
 }
 
-const (
-	errNoWait  = "ERR WAIT is not possible at a sidecar, whose clients share connections: a write is acknowledged once all copies in sync have it"
-	errNoBcast = "ERR CLIENT TRACKING BCAST is not possible at a sidecar: leave BCAST out, or connect to a node"
-)
+const errNoBcast = "ERR CLIENT TRACKING BCAST is not possible at a sidecar: leave BCAST out, or connect to a node"
 
 // nearRowsOf are the rows whose replies may be held.
 func nearRowsOf(up Upstream) map[*Row]bool {
@@ -65,8 +62,8 @@ func (s *Session) placeAway(c *Call) {
 	case row.Name == "watch" && s.multi != nil: // refused, whoever has the keys
 		c.parts, c.located = c.parts[:0], true
 		c.call()
-	case row.Name == "wait":
-		s.reject(c, errNoWait)
+	case row.Name == "wait" && row.container == nil:
+		s.waitAway(c)
 	case row.walks():
 		c.parts = c.srv.router.Topology().all(c.parts[:0])
 		s.sendWhole(c)
@@ -143,6 +140,19 @@ func (s *Session) noteNear(c *Call) bool {
 func (s *Session) sendWhole(c *Call) {
 	t := c.newTask(ForwardCommand, cloneArgs(c.Args), c.parts)
 	t.whole = true
+	t.ticket, t.session = s.pend(c), uint64(s.id)
+	s.park(t)
+}
+
+// waitAway has a node say how many backups there are: the smallest number over all partitions, as it does not know where this session has
+// written. It is a barrier, so all that the session has sent is answered, and all copies in sync have it.
+func (s *Session) waitAway(c *Call) {
+	c.parts = c.srv.router.Topology().all(c.parts[:0])
+	t := c.newTask(ForwardCommand, cloneArgs(c.Args), c.parts)
+	t.whole = true
+	if ms, ok := protocol.ParseInt(c.Args[2]); ok && ms > 0 { // else the node says what is wrong, or waits as long as for any command
+		t.deadline = max(t.deadline, c.now+time.Duration(min(ms, int64(waitMax/time.Millisecond)))*time.Millisecond)
+	}
 	t.ticket, t.session = s.pend(c), uint64(s.id)
 	s.park(t)
 }

@@ -120,7 +120,8 @@ func (of *session) exec(c *client.Client, f *server.Forwarded, lines [][]string,
 	one := newAnswer(f, outside(c, lines), done)
 	err := errors.New("there is no line")
 	if line != nil {
-		err = line.Begin(of.turned(f, named(f, lines)), one.replies)
+		lines, one.behind = restored(f, named(f, lines))
+		err = line.Begin(of.turned(f, lines), one.replies)
 	}
 	if err != nil {
 		w := protocol.Writer{Resp: f.Resp}
