@@ -143,7 +143,7 @@ func (c *Call) leaseLeft(t *tracker, age time.Duration) time.Duration {
 		parts = r.Topology().led(nil)
 	}
 	now := c.srv.clock()
-	left := servesFor(r, parts, now)
+	left := min(servesFor(r, parts, now), c.srv.castsLeft(t, now, age))
 	if relayed {
 		left = min(left, c.srv.relaysLeft(now, age))
 	}

@@ -340,7 +340,7 @@ func (t *task) forward(to NodeID, done func(Answer)) {
 			f.Kind = kind
 		}
 	}
-	if t.drops && !relayed {
+	if t.drops && !relayed && !t.srv.relayTo(to).casts(t.by) {
 		answered := done
 		done = func(a Answer) {
 			if a.Outcome == Executed {

@@ -62,6 +62,7 @@ type Server struct {
 	rates         rates
 	trackingOver  atomic.Int64 // how often in a row the tracking table was too large for what could be done about it
 	relays        relays
+	casts         casts
 	family        uint64       // of its sessions: see origin
 	readingGuests atomic.Int64 // nodes whose doors have had keys tracked here
 	subscribers   atomic.Int64 // sessions that listen to invalidateChannel
@@ -263,6 +264,7 @@ func (srv *Server) cron() {
 		srv.watchMemory()
 		srv.expireDue(period)
 		srv.limitTracking()
+		srv.askCasts()
 		srv.flush()
 		if now := srv.clock(); now-slow >= slowPeriod {
 			slow = now

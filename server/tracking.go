@@ -306,11 +306,12 @@ func (t *tracker) rejoinNow() {
 // join tells the store of the mode. It may take partitions' locks.
 func (t *tracker) join() {
 	store := t.s.srv.store
-	if !t.mu.on {
+	if t.mu.on {
+		store.Join(t, t.mu.prefixes)
+	} else {
 		store.Leave(t)
-		return
 	}
-	store.Join(t, t.mu.prefixes)
+	t.s.srv.cast(t)
 }
 
 // drop has the session told to drop a key that it has read, and that nobody would tell it of.

@@ -45,7 +45,9 @@ func (s *Sidecar) waitOn(ctx context.Context, line *client.Line, f *server.Forwa
 		} else if ms > 0 {
 			timeout = strconv.FormatInt(max(1, left.Milliseconds()), 10)
 		}
-		if v, err = ask(ctx, line, "WAIT", string(f.Args[1]), timeout); err != nil || v.Kind != ':' || v.Int >= wanted || left <= waitPiece || !s.srv.Lives(f.Session) {
+		v, err = ask(ctx, line, "WAIT", string(f.Args[1]), timeout)
+		enough := err != nil || v.Kind != ':' || v.Int >= wanted
+		if enough || left <= waitPiece || !s.srv.Lives(f.Session) {
 			return v, err
 		}
 	}

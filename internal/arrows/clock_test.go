@@ -21,7 +21,9 @@ var leaseFiles = []string{
 var wallClockFree = []string{"cluster/raft_store.go"}
 
 // wallClock are names by which a time loses what a clock that is set cannot change, or is made without it.
-var wallClock = []string{"Unix", "UnixNano", "UnixMicro", "UnixMilli", "Date", "Parse", "ParseInLocation", "UTC", "Local", "In", "AddDate", "MarshalBinary", "wallMs"}
+var wallClock = []string{
+	"Unix", "UnixNano", "UnixMicro", "UnixMilli", "Date", "Parse", "ParseInLocation", "UTC", "Local", "In", "AddDate", "MarshalBinary", "wallMs",
+}
 
 // TestMonotonic: whatever is done to a machine's clock, no lease and no copy of a key counts for longer.
 func TestMonotonic(t *testing.T) {
