@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,11 @@ func (l *nearLink) begin(ctx context.Context) error {
 	}
 	if v.IsError() {
 		return &ConnError{Node: l.conn.node.addr, Op: "handshake", Err: serverError(l.conn.node.addr, v.Str)}
+	}
+	if w := l.near.options.Watch; l.grid && w != nil && w.Family != 0 { // a node that does not know it tells all changes alike
+		if _, err := l.conn.ask(ctx, []string{"GRID.ORIGIN", strconv.FormatUint(w.Family, 10)}); err != nil {
+			return err
+		}
 	}
 	if !l.near.client.spawn(l.keep) {
 		return ErrClosed
@@ -210,7 +216,15 @@ func (l *nearLink) push(v protocol.Value) {
 		}
 		for _, key := range what.Elems {
 			cache.InvalidateBytes(key.Str)
-			l.near.options.Watch.changed(key.Str)
+			l.near.options.Watch.changed(key.Str, 0)
+		}
+	case "grid-invalidate-by": // what members of the family change is out of date here as well
+		if len(v.Elems) < 3 || what.Kind != ':' {
+			return
+		}
+		for _, key := range v.Elems[2].Elems {
+			cache.InvalidateBytes(key.Str)
+			l.near.options.Watch.changed(key.Str, uint64(what.Int))
 		}
 	case "grid-invalidate":
 		for _, p := range what.Elems {

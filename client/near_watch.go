@@ -13,14 +13,17 @@ import (
 
 // NearWatch is told what is out of date of what was read by NearRead, in order with replies, by goroutines that must not wait.
 type NearWatch struct {
-	Changed func(key []byte) // the key may have changed; key is valid during the call only
-	Lost    func()           // any key may have
-	Rests   func() bool      // whether anybody rests on what was read and is not looked up here: leases are renewed for them too
+	Changed func(key []byte, by uint64) // the key may have changed; key is valid during the call only. by is the member of Family that has changed it; 0: others
+	Lost    func()                      // any key may have
+	Rests   func() bool                 // whether anybody rests on what was read and is not looked up here: leases are renewed for them too
+	// Family, where it is not 0, is a number up to 2^63-1 that nobody else has. Commands behind GRID.ORIGIN, the family and a number are a
+	// member's.
+	Family uint64
 }
 
-func (w *NearWatch) changed(key []byte) {
+func (w *NearWatch) changed(key []byte, by uint64) {
 	if w != nil {
-		w.Changed(key)
+		w.Changed(key, by)
 	}
 }
 

@@ -23,6 +23,7 @@ type Forwarded = struct {
 	Resp    int           // 2 or 3
 	Timeout time.Duration // that was left when it was handed to Forward; it travels in whole milliseconds, rounded up
 	Kind    ForwardKind
+	By      [2]uint64 // whose changes it makes, for executors; zero: nobody's who asks
 	Args    [][]byte
 }
 

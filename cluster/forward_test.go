@@ -203,10 +203,10 @@ func TestForward(t *testing.T) {
 	onForwarders(t, func(t *testing.T, g *forwardGrid, a, b *forwardNode) {
 		sent := []Forwarded{
 			{
-				Session: 1<<64 - 1, Partition: 270, First: true, DB: 15, Resp: 3, Timeout: time.Second, Kind: ForwardWalk,
+				Session: 1<<64 - 1, Partition: 270, First: true, DB: 15, Resp: 3, Timeout: time.Second, Kind: ForwardWalk, By: [2]uint64{1<<64 - 1, 7},
 				Args: [][]byte{{0}, {}, []byte("x")},
 			},
-			{Partition: -1, DB: -1, Resp: 2, Timeout: 24 * 365 * time.Hour, Kind: ForwardWatch, Args: [][]byte{[]byte("y")}},
+			{Partition: -1, DB: -1, Resp: 2, By: [2]uint64{0, 1}, Timeout: 24 * 365 * time.Hour, Kind: ForwardWatch, Args: [][]byte{[]byte("y")}},
 			{Timeout: time.Microsecond, Kind: ForwardExec, Args: [][]byte{{}}},
 		}
 		var got []Forwarded

@@ -22,12 +22,15 @@ const (
 
 // What a command has at most beside its arguments' bytes, and an answer beside its reply, in bytes.
 const (
-	forwardHeaderMax = 8 + 1 + 1 + 6*binary.MaxVarintLen64
+	forwardHeaderMax = 8 + 1 + 1 + 2*8 + 6*binary.MaxVarintLen64
 	answerHeaderMax  = 8 + 1 + binary.MaxVarintLen64
 )
 
-// forwardFirst is the flag beside the kind.
-const forwardFirst = 0x80
+// forwardFirst and forwardBy are flags beside the kind: First, and that By follows.
+const (
+	forwardFirst = 0x80
+	forwardBy    = 0x40
+)
 
 // forwardSizeMax bounds the size of a command's message.
 func forwardSizeMax(c *Forwarded) int {
@@ -43,7 +46,13 @@ func appendForwarded(dst []byte, id uint64, c *Forwarded) []byte {
 	if c.First {
 		kind |= forwardFirst
 	}
+	if c.By != [2]uint64{} {
+		kind |= forwardBy
+	}
 	dst = append(binary.LittleEndian.AppendUint64(dst, id), kind, byte(c.Resp))
+	if kind&forwardBy != 0 {
+		dst = binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(dst, c.By[0]), c.By[1])
+	}
 	dst = binary.AppendUvarint(dst, c.Session)
 	dst = binary.AppendUvarint(dst, uint64(uint32(c.Partition)))
 	dst = binary.AppendUvarint(dst, uint64(uint32(c.DB)))
@@ -60,8 +69,13 @@ func decodeForwarded(b []byte, c *Forwarded) (id uint64, err error) {
 	r := wireReader{b: b}
 	id = r.fixed()
 	kind := r.byte()
-	c.First, c.Kind = kind&forwardFirst != 0, ForwardKind(kind&^forwardFirst)
-	c.Resp = int(r.byte())
+	c.First, c.Kind = kind&forwardFirst != 0, ForwardKind(kind&^(forwardFirst|forwardBy))
+	c.Resp, c.By = int(r.byte()), [2]uint64{}
+	if kind&forwardBy != 0 {
+		if c.By = [2]uint64{r.fixed(), r.fixed()}; c.By == [2]uint64{} {
+			r.fail()
+		}
+	}
 	c.Session = r.uint()
 	partition, db, timeout, count := r.uint(), r.uint(), r.uint(), r.uint()
 	// An argument has at least the byte of its length, so no more memory is taken than the bytes that have come are worth.

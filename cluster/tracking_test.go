@@ -13,10 +13,10 @@ import (
 // lossWatcher is a near cache that notes what it is told.
 type lossWatcher struct{ lost, changed atomic.Int64 }
 
-func (w *lossWatcher) Invalidate(int, []byte, partition.Tracker) { w.changed.Add(1) }
-func (w *lossWatcher) Broadcast([]byte, partition.Tracker)       { w.changed.Add(1) }
-func (w *lossWatcher) InvalidateAll()                            { w.changed.Add(1) }
-func (w *lossWatcher) Lost(int, []byte)                          { w.lost.Add(1) }
+func (w *lossWatcher) Invalidate(int, []byte, partition.Origin) { w.changed.Add(1) }
+func (w *lossWatcher) Broadcast([]byte, partition.Origin)       { w.changed.Add(1) }
+func (w *lossWatcher) InvalidateAll()                           { w.changed.Add(1) }
+func (w *lossWatcher) Lost(int, []byte)                         { w.lost.Add(1) }
 
 // watch has a watcher read a key of partition 0 at a node.
 func (n *testNode) watch() (w *lossWatcher, key string) {

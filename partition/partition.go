@@ -28,7 +28,7 @@ type Partition struct {
 	watched map[watchKey]*watch
 	striped bool                 // of keys that were tracked here only the stripes are known: see stripe.go
 	tracked map[string]*trackers // who has read which keys, whatever their database
-	origin  Tracker              // the Origin of the transaction under way
+	origin  Origin               // the Origin of the transaction under way
 	stats   Stats
 	now     int64  // of the transaction under way, ms since 1970
 	scratch []byte // reused for copies within one call

@@ -132,7 +132,7 @@ func (k *Tracking) leaveStripesLocked(t Tracker) {
 }
 
 // tellStriped tells of a change those who may have read the key's stripe.
-func (k *Tracking) tellStriped(partition int, key []byte, by Tracker) {
+func (k *Tracking) tellStriped(partition int, key []byte, by Origin) {
 	stripe := stripeOf(key)
 	if k.stripes.refs[stripe].Load() == 0 {
 		return

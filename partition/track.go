@@ -21,15 +21,18 @@ import (
 // not call the store. by is the Origin of the transaction that has made the change; nil where it was nobody's: expiry, eviction.
 type Tracker interface {
 	// Invalidate says that a key that was registered with Tx.Track has changed. It is not registered any more.
-	Invalidate(partition int, key []byte, by Tracker)
+	Invalidate(partition int, key []byte, by Origin)
 	// Broadcast says that a key has changed that begins with one of the prefixes of Tracking.Join.
-	Broadcast(key []byte, by Tracker)
+	Broadcast(key []byte, by Origin)
 	// InvalidateAll says that any key may have changed.
 	InvalidateAll()
 	// Lost says of one key that was registered, that who leads its partition will not be told of here any more; with a nil
 	// key, of all keys that begin with a prefix.
 	Lost(partition int, key []byte)
 }
+
+// Origin is who makes changes, as trackers compare it with themselves: any value that == can compare.
+type Origin = any
 
 // Tracking is what a store knows of trackers. The zero value is ready.
 type Tracking struct {
@@ -223,7 +226,7 @@ func (p *Partition) note(db int, key []byte) {
 	}
 }
 
-func (b *broadcast) tell(key []byte, by Tracker) {
+func (b *broadcast) tell(key []byte, by Origin) {
 	for _, n := range b.lengths {
 		if n > len(key) {
 			return
@@ -257,6 +260,11 @@ func (tx *Tx) invalidateAll() {
 	for _, p := range tx.parts {
 		p.untrackAll(nil)
 	}
+	k.InvalidateAll()
+}
+
+// InvalidateAll tells every tracker that any key may have changed. What is registered stays so.
+func (k *Tracking) InvalidateAll() {
 	if k.joined.Load() == 0 {
 		return
 	}

@@ -26,8 +26,8 @@ type Tx struct {
 	CountHits bool
 	// Guard, where set, decides on each partition that the transaction comes to without having held it beforehand.
 	Guard Guard
-	// Origin is on whose behalf the changes are made, where that is a tracker.
-	Origin Tracker
+	// Origin is on whose behalf the changes are made; nil: nobody's who wants to know.
+	Origin Origin
 
 	store *Store
 	parts []*Partition // locked, ascending
@@ -96,7 +96,7 @@ func (tx *Tx) begun(now int64) {
 }
 
 // sign notes on whose behalf the partitions change.
-func (tx *Tx) sign(origin Tracker) {
+func (tx *Tx) sign(origin Origin) {
 	for _, p := range tx.parts {
 		p.origin = origin
 	}

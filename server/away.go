@@ -41,10 +41,7 @@ type Upstream interface {
 	Closed(session uint64)
 }
 
-const (
-	errNoWait  = "ERR WAIT is not possible at a sidecar, whose clients share connections: a write is acknowledged once all copies in sync have it"
-	errNoBcast = "ERR CLIENT TRACKING BCAST is not possible at a sidecar: leave BCAST out, or connect to a node"
-)
+const errNoBcast = "ERR CLIENT TRACKING BCAST is not possible at a sidecar: leave BCAST out, or connect to a node"
 
 // nearRowsOf are the rows whose replies may be held.
 func nearRowsOf(up Upstream) map[*Row]bool {
@@ -65,8 +62,8 @@ func (s *Session) placeAway(c *Call) {
 	case row.Name == "watch" && s.multi != nil: // refused, whoever has the keys
 		c.parts, c.located = c.parts[:0], true
 		c.call()
-	case row.Name == "wait":
-		s.reject(c, errNoWait)
+	case row.Name == "wait" && row.container == nil:
+		s.waitAway(c)
 	case row.walks():
 		c.parts = c.srv.router.Topology().all(c.parts[:0])
 		s.sendWhole(c)
@@ -147,6 +144,19 @@ func (s *Session) sendWhole(c *Call) {
 	s.park(t)
 }
 
+// waitAway has a node say how many backups there are: the smallest number over all partitions, as it does not know where this session has
+// written. It is a barrier, so all that the session has sent is answered, and all copies in sync have it.
+func (s *Session) waitAway(c *Call) {
+	c.parts = c.srv.router.Topology().all(c.parts[:0])
+	t := c.newTask(ForwardCommand, cloneArgs(c.Args), c.parts)
+	t.whole = true
+	if ms, ok := protocol.ParseInt(c.Args[2]); ok && ms > 0 { // else the node says what is wrong, or waits as long as for any command
+		t.deadline = max(t.deadline, c.now+time.Duration(min(ms, int64(waitMax/time.Millisecond)))*time.Millisecond)
+	}
+	t.ticket, t.session = s.pend(c), uint64(s.id)
+	s.park(t)
+}
+
 // watchAway has keys watched on a connection that the session has for itself.
 func (s *Session) watchAway(c *Call) {
 	t := c.newTask(ForwardWatch, cloneArgs(c.Args), c.parts)
@@ -185,12 +195,13 @@ func (srv *Server) notServed() string {
 	return errNotServed
 }
 
-// NearChanged says that a key may have changed that was read near for a client who tracks. Any goroutine may call it.
-func (srv *Server) NearChanged(key []byte) {
+// NearChanged says that a key may have changed that was read near for a client who tracks; by is the number of the session that has changed
+// it, 0 where that is not known. Any goroutine may call it.
+func (srv *Server) NearChanged(key []byte, by uint64) {
 	r := srv.relayTo(NearNode)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.dropLocked(string(key))
+	r.dropLocked(string(key), origin{srv.family, by})
 }
 
 // NearLost says that any key may have.

@@ -12,6 +12,9 @@ var nearRows = []*Row{
 		Tips:    []string{nondeterministic},
 		Summary: "Returns for how many milliseconds what this connection has read and was not told to drop counts; has it told of partitions.",
 		Syntax:  "milliseconds", Run: cmdGridLease},
+	{Name: "grid.origin", Arity: -2, Flags: NoScript | Loading | Stale | Fast | NoMulti, Group: "grid", Since: sinceGrid, Complexity: "O(1)",
+		Summary: "Says whose changes the next command or transaction makes; without a number, of whose family this connection is.",
+		Syntax:  "family:integer [number:integer]", Run: cmdGridOrigin},
 	{Name: "grid.read", Arity: -3, Flags: ReadOnly | MovableKeys, Group: "grid", Since: sinceGrid, Complexity: "O(1) and the command's",
 		Keys: []KeySpec{keysUnknown(RO | Access)}, FindKeys: findWrapped, Wraps: true,
 		Summary: "Runs a command that reads one key, and returns its reply and the key's time to live in milliseconds: -1 none, -2 no such key.",
@@ -140,7 +143,7 @@ func (c *Call) leaseLeft(t *tracker, age time.Duration) time.Duration {
 		parts = r.Topology().led(nil)
 	}
 	now := c.srv.clock()
-	left := servesFor(r, parts, now)
+	left := min(servesFor(r, parts, now), c.srv.castsLeft(t, now, age))
 	if relayed {
 		left = min(left, c.srv.relaysLeft(now, age))
 	}

@@ -138,7 +138,9 @@ func (s *Session) startTracking(mode trackingMode, old *trackingMode, to *Sessio
 	mode.prefixes = slices.Concat(old.prefixes, mode.prefixes)
 	slices.Sort(mode.prefixes)
 	mode.prefixes = slices.Compact(mode.prefixes)
-	mode.native = old.native && mode.redirect == 0
+	if mode.redirect == 0 {
+		mode.native, mode.family = old.native, old.family
+	}
 	if s.tracker == nil {
 		s.tracker = &tracker{s: s}
 		s.tracker.mu.to = s

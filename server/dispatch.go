@@ -31,10 +31,11 @@ type Call struct {
 	// In a grid. located: parts are known already. walk: which partitions a command about all keys is about.
 	located   bool
 	walk      []int
-	by        *tracker    // of the session whose command it is, where it tracks
-	track     readTracker // for whom what the command reads is to be tracked; nil: for nobody
-	pushed    int         // where in W's bytes the pushes before the reply end
-	reigns    []uint64    // of parts, when they were admitted
+	by        *tracker         // of the session whose command it is, where it tracks
+	origin    partition.Origin // whose changes it makes: by, or who is named for it; nil: nobody asks
+	track     readTracker      // for whom what the command reads is to be tracked; nil: for nobody
+	pushed    int              // where in W's bytes the pushes before the reply end
+	reigns    []uint64         // of parts, when they were admitted
 	verdict   verdict
 	wrote     bool // the command has changed something
 	waits     []Rest
@@ -204,9 +205,7 @@ func (c *Call) call() bool {
 	}
 	c.Tx.DB, c.Tx.CountHits = c.s.db, c.Row.Flags&ReadOnly != 0
 	c.verdict, c.wrote = admitted, false
-	if c.by != nil {
-		c.Tx.Origin = c.by
-	}
+	c.Tx.Origin = c.origin
 	c.lock()
 	if c.srv.router == nil || c.admit(c.Row.Flags&Write != 0) {
 		c.run()
@@ -361,7 +360,7 @@ func (s *Session) runOffLoop(c *Call) {
 	ticket := s.pend(c)
 	s.barrier++
 	row, resp, now := c.Row, c.W.Resp, c.now
-	by, track := c.by, c.track
+	by, track, origin := c.by, c.track, c.origin
 	args := cloneArgs(c.Args)
 	silent := s.replies != replyOn
 	var multi *transaction
@@ -374,13 +373,13 @@ func (s *Session) runOffLoop(c *Call) {
 		oc.s, oc.now, oc.Row, oc.Args = s, now, row, args
 		oc.W.Buf, oc.W.Resp = nil, resp
 		oc.multi, oc.watching, oc.offLoop = multi, watching, true
-		oc.by, oc.track = by, track
+		oc.by, oc.track, oc.origin = by, track, origin
 		oc.call()
 		oc.tally.flush()
 		reply := oc.W.Buf
 		oc.W.Buf, oc.s, oc.Args, oc.Row = nil, nil, nil, nil
 		oc.multi, oc.watching, oc.offLoop = nil, nil, false
-		oc.by, oc.track = nil, nil
+		oc.by, oc.track, oc.origin = nil, nil, nil
 		s.srv.calls.Put(oc)
 		if silent {
 			reply = nil

@@ -60,7 +60,9 @@
 //	args.go         reading arguments
 //	multi.go        MULTI, EXEC, WATCH
 //	tracking.go     CLIENT TRACKING: what changes is gathered for those who have read it
-//	relay.go        the same for what other nodes read for this one's clients
+//	relay.go        the same for what other nodes read for this one's clients; relay_owner.go what those do for it
+//	cast.go         BCAST, over all nodes
+//	origin.go       whose changes they are, for NOLOOP
 //	push.go         and written to them, in its place
 //	pause.go        CLIENT PAUSE
 //	evict.go        what counts as used memory, and making room

@@ -148,7 +148,7 @@ func joinArrays(w *protocol.Writer, pieces []piece) {
 	}
 }
 
-// replyElements are the elements of an array reply of ours, whose elements are strings, numbers, nulls or arrays of such.
+// replyElements are the elements of an array reply of ours.
 func replyElements(reply []byte) (elements [][]byte) {
 	line := firstLine(reply)
 	count, _ := protocol.ParseInt(line[1:])
@@ -167,11 +167,14 @@ func replySize(b []byte) int {
 	size := len(line) + 2
 	n, _ := protocol.ParseInt(line[1:])
 	switch line[0] {
-	case '$':
+	case '$', '=':
 		if n >= 0 {
 			size += int(n) + 2
 		}
-	case '*':
+	case '*', '~', '%':
+		if line[0] == '%' {
+			n *= 2
+		}
 		for range n {
 			size += replySize(b[size:])
 		}

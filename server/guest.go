@@ -126,7 +126,8 @@ func (srv *Server) guestTask(f *Forwarded) (t *task, text string) {
 	case ForwardTrackedExec:
 		kind = ForwardExec
 	}
-	t = &task{srv: srv, guest: true, kind: kind, args: f.Args, db: f.DB, resp: f.Resp, deadline: srv.clock() + min(f.Timeout, commandTimeMax)}
+	t = &task{srv: srv, guest: true, kind: kind, args: f.Args, db: f.DB, resp: f.Resp, deadline: srv.clock() + min(f.Timeout, commandTimeMax),
+		origin: namedOrigin(f.By)}
 	if f.Resp != 2 && f.Resp != 3 || f.DB < 0 || f.DB >= partition.Databases || len(f.Args) == 0 {
 		return nil, errForwarded + "no command"
 	}

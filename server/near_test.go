@@ -212,3 +212,105 @@ func TestTrackingStripesDense(t *testing.T) {
 		}
 	})
 }
+
+// GRID.ORIGIN: connections of one family are told which of its members has changed a key, others just that it has changed.
+func TestGridOrigin(t *testing.T) {
+	withServer(t, Options{Partitions: 4}, func(srv *inProcess) {
+		a, all, plain, w, other := srv.tracking(), srv.tracking("BCAST"), srv.tracking(), srv.connect(), srv.connect()
+		readers := []*client{a, all, plain}
+		for _, c := range []*client{a, all} {
+			want(t, "a family", c.tell("GRID.ORIGIN", "7"), "OK")
+		}
+		told := func(what, family, others string, write func()) {
+			t.Helper()
+			a.tell("GET", "k")
+			plain.tell("GET", "k")
+			write()
+			for i, c := range readers {
+				push := family
+				if i == 2 {
+					push = others
+				}
+				want(t, what, c.heard(), push)
+			}
+		}
+		const key, byThree = "push:[invalidate,[k]]", "push:[grid-invalidate-by,3,[k]]"
+		named := func(c *client, family string, lines ...string) func() {
+			return func() {
+				c.tell("GRID.ORIGIN", family, "3")
+				for _, line := range lines {
+					c.tell(strings.Fields(line)...)
+				}
+			}
+		}
+		told("a member's command", byThree, key, named(w, "7", "SET k 1"))
+		told("the next one", key, key, func() { w.tell("SET", "k", "2") })
+		told("one of another connection", key, key, func() { other.tell("SET", "k", "2") })
+		told("a transaction", byThree, key, named(w, "7", "MULTI", "SET k 1", "SET k 2", "EXEC"))
+		told("the command behind it", key, key, func() { w.tell("SET", "k", "2") })
+		told("another family's", key, key, named(w, "8", "SET k 1"))
+		told("one that is refused, and the next", key, key, named(w, "7", "SET k", "SET k 1"))
+		bad, none := strings.ReplaceAll("(error) "+errOrigin, " ", "_"), strings.ReplaceAll("(error) "+errNoOrigin, " ", "_")
+		for _, tt := range []struct{ args, want string }{
+			{"0", bad}, {"x 1", bad}, {"1 0", bad}, {"1 -1", bad}, {"1", none}, {"9223372036854775808 1", bad},
+			{"1 2 3", "(error)_ERR_wrong_number_of_arguments_for_'grid.origin'_command"},
+		} {
+			want(t, "GRID.ORIGIN "+tt.args, w.tell(strings.Fields("GRID.ORIGIN "+tt.args)...), tt.want)
+		}
+	})
+}
+
+// A key that waits to be told of, and that several have changed, is nobody's own change.
+func TestPendingBy(t *testing.T) {
+	x, y := origin{1, 1}, origin{1, 2}
+	for _, tt := range []struct{ by, want []origin }{
+		{[]origin{x}, []origin{x}}, {[]origin{x, x}, []origin{x}}, {[]origin{x, y}, nil}, {[]origin{x, {}}, nil}, {[]origin{{}, x}, nil}, {[]origin{x, y, x}, nil},
+	} {
+		p := pending{}
+		for _, by := range tt.by {
+			p.add([]byte("k"), by, 10)
+		}
+		var got []origin
+		if by, one := p.by["k"]; one {
+			got = append(got, by)
+		}
+		if !slices.Equal(got, tt.want) || len(p.keys) != 1 {
+			t.Errorf("changed by %v: by %v, want %v", tt.by, got, tt.want)
+		}
+	}
+}
+
+// The wall clock is set ahead: keys expire at once, which active expiry may come to much later, and by the readers' clocks they have not. All are
+// told, ahead of the next lease; of a clock that drifts nobody is.
+func TestClockSetAhead(t *testing.T) {
+	withServer(t, Options{Partitions: 4}, func(srv *inProcess) {
+		native, plain, w := srv.tracking(), srv.tracking(), srv.connect()
+		read := func() {
+			t.Helper()
+			want(t, "SET", w.tell("SET", "k", "v", "EX", "600"), "OK")
+			for _, c := range []*client{native, plain} {
+				c.heard()
+				if got := c.tell("GRID.READ", "GET", "k"); !strings.HasPrefix(got, "[v,") {
+					t.Fatalf("GRID.READ: %s", got)
+				}
+			}
+		}
+		srv.offset.Add(-int64(time.Hour)) // as if it had been that long ago
+		read()
+		srv.followWallClock(time.Second)
+		want(t, "a clock that is set ahead, and a lease", native.tell("GRID.LEASE", "1000"), "push:[invalidate,(null)] (integer)_1000")
+		want(t, "who has no lease", plain.heard(), "push:[invalidate,(null)]")
+		want(t, "the key", w.tell("GET", "k"), "(nil)")
+		read()
+		srv.offset.Add(-int64(clockJump / 2))
+		srv.followWallClock(time.Second)
+		want(t, "a clock that drifts", native.tell("GRID.LEASE", "1000"), "(integer)_1000")
+		srv.offset.Add(int64(time.Hour)) // and set back: time goes on slower, and copies end sooner than keys
+		before := srv.wallMs(srv.clock())
+		srv.followWallClock(time.Second)
+		if after := srv.wallMs(srv.clock()); after < before-1 {
+			t.Errorf("time has gone back by %d ms", before-after)
+		}
+		want(t, "a clock that is set back", native.tell("GRID.LEASE", "1000"), "(integer)_1000")
+	})
+}

@@ -130,6 +130,7 @@ func (t *tracker) push(s *Session, w *protocol.Writer) {
 	if due.empty() || w.Resp != 3 && (mode.redirect == 0 || !s.subscribed.Load()) {
 		return // RESP2 has no form for it, but a message to who has subscribed, about another's reads
 	}
+	due.keys = pushOwn(w, &due)
 	if mode.bcast {
 		mode.pushByPrefix(w, due.keys)
 	} else {
@@ -158,6 +159,26 @@ func pushLost(w *protocol.Writer, lost []int, native bool, due *pending) {
 	for _, p := range lost {
 		w.Int(int64(p))
 	}
+}
+
+// pushOwn tells of keys that members of the tracker's family have changed, and returns the others.
+func pushOwn(w *protocol.Writer, due *pending) (others []string) {
+	if len(due.by) == 0 {
+		return due.keys
+	}
+	for _, key := range due.keys {
+		by, own := due.by[key]
+		if !own {
+			others = append(others, key)
+			continue
+		}
+		w.Push(3)
+		w.BulkString("grid-invalidate-by")
+		w.Int(int64(by.number))
+		w.Array(1)
+		w.BulkString(key)
+	}
+	return others
 }
 
 // pushByPrefix tells of keys, those of each prefix together, in order, as Redis does.

@@ -2,12 +2,9 @@ package server
 
 import (
 	"encoding/binary"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/neargrid/neargrid/partition"
 )
 
 // A reading that a door has another node execute stays tracked. The door notes who reads what, and only then forwards; the other node
@@ -48,6 +45,7 @@ type relay struct {
 		wait    time.Duration         // how long questions wait
 		guest   uint64                // the number of the owner's record of this door; another record knows nothing of what stands here
 		asking  bool                  // a question is under way, or about to be
+		cast    uint64                // the version of casts of whose prefixes the owner tells; 0: of none
 		used    time.Duration         // when somebody was noted last
 		lapse   *time.Timer           // ends until
 	}
@@ -95,9 +93,8 @@ func (r *relay) note(t *tracker, keys [][]byte) bool {
 	defer r.mu.Unlock()
 	r.mu.used = now
 	told := r.to == NearNode // by whom it has read: NearChanged
-	if !told && !r.mu.asking {
-		r.mu.asking, r.mu.wait = true, relayWait
-		go r.ask(0)
+	if !told {
+		r.startLocked()
 	}
 	if !told && now >= r.mu.until || keysMax > 0 && int64(len(keys)) > keysMax {
 		return false
@@ -106,7 +103,7 @@ func (r *relay) note(t *tracker, keys [][]byte) bool {
 		if keysMax == 0 || int64(len(r.mu.readers)+len(keys)) <= keysMax {
 			break
 		}
-		r.dropLocked(key)
+		r.dropLocked(key, origin{})
 	}
 	t.relays()
 	if r.mu.readers == nil {
@@ -114,10 +111,21 @@ func (r *relay) note(t *tracker, keys [][]byte) bool {
 	}
 	for _, key := range keys {
 		if list := r.mu.readers[string(key)]; !slices.Contains(list, t) {
+			if len(list) == cap(list) { // before it grows
+				list = slices.DeleteFunc(list, (*tracker).isOff)
+			}
 			r.mu.readers[string(key)] = append(list, t)
 		}
 	}
 	return true
+}
+
+// startLocked begins to ask, where nothing is asked.
+func (r *relay) startLocked() {
+	if !r.mu.asking {
+		r.mu.asking, r.mu.wait = true, relayWait
+		go r.ask(0)
+	}
 }
 
 // ask asks the other node what has changed.
@@ -132,13 +140,17 @@ func (r *relay) ask(wait time.Duration) {
 	r.mu.Unlock()
 	sent := r.srv.clock()
 	question := binary.AppendUvarint(binary.AppendUvarint(nil, uint64(wait/time.Millisecond)), guest)
+	version, prefixes := r.srv.casts.wanted()
+	for _, prefix := range prefixes {
+		question = append(binary.AppendUvarint(question, uint64(len(prefix))), prefix...)
+	}
 	f := &Forwarded{Resp: 3, Timeout: relayLease, Kind: ForwardRelay, Args: [][]byte{question}}
-	r.srv.router.Forward(r.to, f, func(a Answer) { r.answered(sent, a) })
+	r.srv.router.Forward(r.to, f, func(a Answer) { r.answered(sent, version, a) })
 	r.srv.flush()
 }
 
-// answered takes an answer to what was asked at a time, and asks again.
-func (r *relay) answered(sent time.Duration, a Answer) {
+// answered takes an answer to what was asked at a time, with a version of casts, and asks again.
+func (r *relay) answered(sent time.Duration, version uint64, a Answer) {
 	told, ok := relayAnswer{}, false
 	if a.Outcome == Executed {
 		told, ok = decodeRelay(a.Reply)
@@ -148,21 +160,27 @@ func (r *relay) answered(sent time.Duration, a Answer) {
 	if !ok { // the next reader asks anew
 		r.mu.until, r.mu.asking = 0, false
 		r.dropAllLocked()
+		r.uncastLocked()
 		return
 	}
 	if told.all || told.guest != r.mu.guest {
 		r.dropAllLocked()
+		r.uncastLocked()
 	}
-	for _, key := range told.keys {
-		r.dropLocked(string(key))
+	for i, key := range told.keys {
+		r.dropLocked(string(key), told.by[i])
+		r.srv.casts.tell(string(key), told.by[i])
 	}
 	r.mu.guest, r.mu.asked, r.mu.until = told.guest, sent, sent+min(told.left, relayLease)
 	now := r.srv.clock()
+	if r.mu.until > now {
+		r.castLocked(version)
+	}
 	if r.mu.lapse != nil {
 		r.mu.lapse.Stop()
 	}
-	if len(r.mu.readers) == 0 && now-r.mu.used > relayIdle {
-		r.mu.until, r.mu.asking = 0, false
+	if len(r.mu.readers) == 0 && now-r.mu.used > relayIdle && r.srv.casts.count.Load() == 0 {
+		r.mu.until, r.mu.asking, r.mu.cast = 0, false, 0
 		return
 	}
 	r.mu.lapse = time.AfterFunc(r.mu.until-now, r.lapsed)
@@ -177,19 +195,24 @@ func (r *relay) lapsed() {
 	if r.srv.clock() >= r.mu.until {
 		r.mu.until = 0
 		r.dropAllLocked()
+		r.uncastLocked()
 	}
 }
 
-func (r *relay) dropLocked(key string) {
-	for _, t := range r.mu.readers[key] {
-		t.drop([]byte(key))
+// dropLocked tells who has read a key that somebody has changed. Who does not want to hear of that, as the change was its own, stays among
+// the readers: it may have read the key since, and the owner have registered that.
+func (r *relay) dropLocked(key string, by origin) {
+	kept := slices.DeleteFunc(r.mu.readers[key], func(t *tracker) bool { return t.dropOf([]byte(key), by) })
+	if len(kept) == 0 {
+		delete(r.mu.readers, key)
+		return
 	}
-	delete(r.mu.readers, key)
+	r.mu.readers[key] = kept
 }
 
 func (r *relay) dropAllLocked() {
 	for key := range r.mu.readers {
-		r.dropLocked(key)
+		r.dropLocked(key, origin{})
 	}
 }
 
@@ -216,176 +239,4 @@ func (srv *Server) relaysLeft(now, age time.Duration) time.Duration {
 		r.mu.Unlock()
 	}
 	return left
-}
-
-// guestReader is another node's door, whose clients have read keys here: what it is to be told, and its question, which waits for that.
-type guestReader struct {
-	srv    *Server
-	number uint64 // of this record: drawn, so that no other has it, of an earlier start of this node neither
-	mu     struct {
-		sync.Mutex
-		pending
-		parts  partitions
-		answer func(Answer) // to the question that waits; nil: none does
-		asked  uint64       // questions
-		timer  *time.Timer  // ends the waiting
-		gone   bool
-	}
-}
-
-// reader is the guest as one who reads.
-func (g *guest) reader(srv *Server) *guestReader {
-	g.Lock()
-	defer g.Unlock()
-	if g.reads == nil {
-		g.reads = &guestReader{srv: srv, number: rand.Uint64()}
-		g.reads.mu.gone = g.gone
-		if !g.gone {
-			srv.store.Join(g.reads, nil)
-			srv.readingGuests.Add(1)
-		}
-	}
-	return g.reads
-}
-
-// Invalidate says that a key has changed that clients of the door have read.
-func (r *guestReader) Invalidate(_ int, key []byte, _ partition.Tracker) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.add(key, r.srv.pushKeysMax())
-	r.tellLocked()
-}
-
-// Broadcast is not called: the door has no prefixes here.
-func (r *guestReader) Broadcast([]byte, partition.Tracker) {}
-
-// InvalidateAll says that any key may have changed.
-func (r *guestReader) InvalidateAll() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.all = true
-	r.tellLocked()
-}
-
-// Lost says that this node does not lead a partition any more.
-func (r *guestReader) Lost(p int, key []byte) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.parts.remove(p)
-	if key != nil {
-		r.mu.add(key, r.srv.pushKeysMax())
-		r.tellLocked()
-	}
-}
-
-// read notes that a key of a partition is registered.
-func (r *guestReader) read(p int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.parts.add(p)
-}
-
-// ask has a question answered once there is something to tell, or its time is over; at once, where it is to another record than this. An
-// earlier question is answered first.
-func (r *guestReader) ask(f *Forwarded, answer func(Answer)) {
-	in := execReader{b: f.Args[0]}
-	wait := time.Duration(min(in.uint(), uint64(relayWait/time.Millisecond))) * time.Millisecond
-	if in.uint() != r.number {
-		wait = 0
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.mu.gone {
-		answer(Answer{Outcome: NotExecuted})
-		return
-	}
-	r.answerLocked()
-	r.mu.answer = answer
-	r.mu.asked++
-	if wait == 0 || !r.mu.empty() {
-		r.answerLocked()
-		return
-	}
-	asked := r.mu.asked
-	r.mu.timer = time.AfterFunc(wait, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.mu.asked == asked {
-			r.answerLocked()
-		}
-	})
-}
-
-// tellLocked answers the question that waits, where there is something to tell.
-func (r *guestReader) tellLocked() {
-	if r.mu.gone {
-		r.mu.pending = pending{}
-	} else if !r.mu.empty() {
-		r.answerLocked()
-	}
-}
-
-// answerLocked answers the question that waits, if one does.
-func (r *guestReader) answerLocked() {
-	if r.mu.answer == nil {
-		return
-	}
-	answer, due := r.mu.answer, r.mu.pending
-	r.mu.answer, r.mu.pending = nil, pending{}
-	if r.mu.timer != nil {
-		r.mu.timer.Stop()
-		r.mu.timer = nil
-	}
-	left := min(relayLease, servesFor(r.srv.router, r.mu.parts.list(), r.srv.clock()))
-	answer(Answer{Reply: appendRelay(nil, r.number, left, &due)})
-}
-
-// leave ends the door as one who reads.
-func (r *guestReader) leave() {
-	r.srv.store.Leave(r)
-	r.srv.readingGuests.Add(-1)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.gone = true
-	if r.mu.answer != nil {
-		r.mu.answer(Answer{Outcome: NotExecuted})
-		r.mu.answer = nil
-	}
-	r.mu.pending = pending{}
-}
-
-// relayAnswer is what a door is told.
-type relayAnswer struct {
-	guest uint64 // the number of the record that it comes from
-	left  time.Duration
-	all   bool
-	keys  [][]byte
-}
-
-func appendRelay(b []byte, guest uint64, left time.Duration, due *pending) []byte {
-	b = binary.AppendUvarint(b, guest)
-	b = binary.AppendUvarint(b, uint64(left/time.Millisecond))
-	if due.all {
-		b = append(b, 1)
-	} else {
-		b = append(b, 0)
-	}
-	b = binary.AppendUvarint(b, uint64(len(due.keys)))
-	for _, key := range due.keys {
-		b = binary.AppendUvarint(b, uint64(len(key)))
-		b = append(b, key...)
-	}
-	return b
-}
-
-// decodeRelay reads what appendRelay has made; false where it is none. Its keys are parts of b.
-func decodeRelay(b []byte) (a relayAnswer, ok bool) {
-	r := execReader{b: b}
-	a.guest = r.uint()
-	a.left = time.Duration(min(r.uint(), uint64(relayLease/time.Millisecond))) * time.Millisecond
-	a.all = r.uint() == 1
-	for n := r.uint(); n > 0 && !r.bad; n-- {
-		a.keys = append(a.keys, r.bytes())
-	}
-	return a, !r.bad && len(r.b) == 0
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -78,6 +79,72 @@ func TestRelay(t *testing.T) {
 		if got := r.a.heard(); !strings.Contains(got, "push:[invalidate,[b]]") && !strings.Contains(got, "push:[invalidate,(null)]") {
 			r.T.Errorf("of a flush it hears %s", got)
 		}
+	})
+}
+
+// Who wants to hear of no changes of its own hears of none that another node makes for it, and of all others.
+func TestRelayNoloop(t *testing.T) {
+	withRelay(t, func(r *relayTest) {
+		quiet := r.nodes["a"].server.tracking("NOLOOP")
+		reads := func() {
+			r.T.Helper()
+			r.pass(5 * time.Millisecond)
+			for _, key := range []string{"b", "f", "{b}x"} {
+				r.a.tell("GET", key)
+				quiet.tell("GET", key)
+			}
+			r.settle()
+			r.a.heard()
+			quiet.heard()
+		}
+		own := func(keys string, lines ...string) {
+			r.T.Helper()
+			reads()
+			heard := ""
+			for _, line := range lines {
+				heard += quiet.tell(strings.Fields(line)...) + " "
+			}
+			r.pass(10 * time.Millisecond) // one question for each key
+			if got := heard + quiet.heard(); strings.Contains(got, "push:") {
+				r.T.Errorf("of its own %q it hears %s", lines, got)
+			}
+			got := strings.Fields(r.a.heard())
+			slices.Sort(got)
+			want(r.T, "others hear", strings.Join(got, " "), keys)
+		}
+		own("push:[invalidate,[b]]", "SET b 1")
+		own("push:[invalidate,[b]]", "APPEND b 1", "APPEND b 2")
+		own("push:[invalidate,[b]] push:[invalidate,[f]]", "MSET a 1 b 2 c 3 f 4")
+		own("push:[invalidate,[b]] push:[invalidate,[{b}x]]", "MULTI", "SET b 3", "SET {b}x 3", "EXEC")
+
+		reads()
+		r.says("another's change", r.w, "SET b 4", "OK")
+		want(r.T, "is told", quiet.heard(), "push:[invalidate,[b]]")
+		r.pass(5 * time.Millisecond)
+
+		// It reads, writes and reads again before word of the write is there: what it has read last stays tracked.
+		reads()
+		r.link().holdAnswers()
+		quiet.tell("SET", "b", "5")
+		quiet.tell("GET", "b")
+		r.settle()
+		r.link().releaseAnswers()
+		r.pass(5 * time.Millisecond)
+		want(r.T, "word of its own change", quiet.heard(), `OK "5"`)
+		r.says("another's change", r.w, "SET b 6", "OK")
+		want(r.T, "is told", quiet.heard(), "push:[invalidate,[b]]")
+
+		// Its own change and another's are told in one answer: the other's counts.
+		reads()
+		r.w.tell("APPEND", "f", "x") // answers the question that waits; the next one comes later
+		r.settle()
+		quiet.heard()
+		r.says("its own change", quiet, "APPEND b x", "(integer)_2")
+		r.says("a reading", quiet, "GET b", `"6x"`)
+		r.says("another's", r.w, "APPEND b y", "(integer)_3")
+		want(r.T, "before the answer", quiet.heard(), "")
+		r.pass(5 * time.Millisecond)
+		want(r.T, "another's change, told of together with its own", quiet.heard(), "push:[invalidate,[b]]")
 	})
 }
 
@@ -237,10 +304,11 @@ func TestRelayBound(t *testing.T) {
 
 // What comes from another node is not trusted to be what it should.
 func TestRelayMalformed(t *testing.T) {
-	due := pending{keys: []string{"a", ""}, all: true}
+	due := pending{keys: []string{"a", ""}, all: true, by: map[string]origin{"a": {3, 1 << 40}}}
 	good := appendRelay(nil, 300, 2*time.Second, &due)
 	a, ok := decodeRelay(good)
-	if !ok || a.guest != 300 || a.left != relayLease || !a.all || len(a.keys) != 2 || string(a.keys[0]) != "a" {
+	if !ok || a.guest != 300 || a.left != relayLease || !a.all || len(a.keys) != 2 || string(a.keys[0]) != "a" ||
+		a.by[0] != due.by["a"] || a.by[1] != (origin{}) {
 		t.Errorf("%q is read as %+v, %v", good, a, ok)
 	}
 	for i := range good {

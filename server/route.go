@@ -210,9 +210,10 @@ type task struct {
 	pause    time.Duration
 
 	// Of a session's task.
-	by      *tracker    // see Call
-	track   readTracker // the same
-	drops   bool        // what another node reads for it is to be dropped: see dropReads
+	by      *tracker         // see Call
+	track   readTracker      // the same
+	origin  partition.Origin // the same
+	drops   bool             // what another node reads for it is to be dropped: see dropReads
 	ticket  uint64
 	silent  bool
 	session uint64
@@ -234,7 +235,7 @@ func (c *Call) newTask(kind ForwardKind, args [][]byte, parts []int) *task {
 	return &task{
 		srv: c.srv, kind: kind, row: c.Row, args: args, parts: slices.Clone(parts), db: s.db, resp: c.W.Resp,
 		cluster: s.info.Cluster, deadline: c.now + commandTimeMax, silent: s.replies != replyOn,
-		by: c.by, track: c.track, drops: c.by != nil && (c.track != nil || c.by.mu.bcast),
+		by: c.by, track: c.track, origin: c.origin, drops: c.by != nil && (c.track != nil || c.by.mu.bcast),
 	}
 }
 
@@ -317,7 +318,7 @@ func (t *task) movedTo(top *Topology, owner NodeID) string {
 func (t *task) forward(to NodeID, done func(Answer)) {
 	f := &Forwarded{
 		Session: t.session, First: t.first, DB: t.db, Resp: t.resp, Kind: t.kind, Args: t.args,
-		Timeout: t.deadline - t.srv.clock(), Partition: t.parts[0],
+		Timeout: t.deadline - t.srv.clock(), Partition: t.parts[0], By: nameOrigin(t.origin),
 	}
 	switch {
 	case t.kind == ForwardExec && !t.multi.travels():
@@ -339,7 +340,7 @@ func (t *task) forward(to NodeID, done func(Answer)) {
 			f.Kind = kind
 		}
 	}
-	if t.drops && !relayed {
+	if t.drops && !relayed && !t.srv.relayTo(to).casts(t.by) {
 		answered := done
 		done = func(a Answer) {
 			if a.Outcome == Executed {
@@ -373,7 +374,7 @@ func (t *task) executeNow(done func(Answer)) {
 	c.now, c.Row, c.Args = srv.clock(), t.row, t.args
 	c.W.Buf, c.W.Resp = nil, t.resp
 	c.multi, c.watching, c.offLoop = t.multi, t.watching, true
-	c.walk, c.by, c.track = nil, t.by, t.track
+	c.walk, c.by, c.track, c.origin = nil, t.by, t.track, t.origin
 	switch {
 	case t.kind == ForwardWalk:
 		c.walk = t.parts
@@ -397,7 +398,7 @@ func (t *task) executeNow(done func(Answer)) {
 	c.tally.flush()
 	c.W.Buf, c.s, c.Args, c.Row = nil, nil, nil, nil
 	c.multi, c.watching, c.walk, c.offLoop, c.marks, c.wrote = nil, nil, nil, false, false, false
-	c.by, c.track = nil, nil
+	c.by, c.track, c.origin = nil, nil, nil
 	srv.calls.Put(c)
 }
 

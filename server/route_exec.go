@@ -12,7 +12,7 @@ import (
 
 const (
 	errExecWalks   = "CROSSSLOT Commands about all keys cannot be in a transaction of a grid with several data nodes"
-	errExecSession = "CROSSSLOT Commands about the connection or the node cannot be in a transaction that another node executes"
+	errExecSession = "CROSSSLOT Commands about the node, and of those about the connection all but SELECT and CLIENT, cannot be in a transaction that another node executes"
 )
 
 // placeExec places EXEC.
@@ -60,9 +60,13 @@ func (s *Session) placeExec(c *Call) {
 		}
 	}
 	if multi.ofSession {
-		unwatchAll(watching)
-		c.W.Error(errExecSession)
-		return
+		if !multi.travels() {
+			unwatchAll(watching)
+			c.W.Error(errExecSession)
+			return
+		}
+		t.multi = multi.away()
+		t.onReply = func(reply []byte) []byte { return s.joinExec(t, multi, reply) }
 	}
 	s.send(c, t, owner)
 }
@@ -153,7 +157,7 @@ func (t *task) execWalk() []int {
 
 // travels tells whether another node can execute the command in a transaction: it has keys, or says nothing of where it runs.
 func (r *Row) travels() bool {
-	return len(r.Keys) > 0 || r.container == nil && (r.Name == "ping" || r.Name == "echo" || r.Name == "time")
+	return len(r.Keys) > 0 || r.container == nil && (r.Name == "ping" || r.Name == "echo" || r.Name == "time" || r.Name == "select")
 }
 
 // grows tells whether a command of the transaction may need memory.
@@ -171,9 +175,65 @@ func (t *transaction) firstKey() []byte {
 	return nil
 }
 
-// travels tells whether another node can execute the transaction.
+// travels tells whether another node can execute the transaction, but for what stays at home.
 func (t *transaction) travels() bool {
-	return !slices.ContainsFunc(t.queue, func(q queued) bool { return !q.row.travels() })
+	return !slices.ContainsFunc(t.queue, func(q queued) bool { return !q.row.travels() && !q.row.staysHome() })
+}
+
+// staysHome tells whether the command, in a transaction that another node executes, is executed here.
+func (r *Row) staysHome() bool {
+	return r.container != nil && r.container.Name == "client" && r.ofSession()
+}
+
+// away is the part of a transaction that another node executes.
+func (t *transaction) away() *transaction {
+	away := &transaction{slow: t.slow, wide: t.wide}
+	for _, q := range t.queue {
+		if !q.row.staysHome() {
+			away.queue = append(away.queue, q)
+		}
+	}
+	return away
+}
+
+// joinExec executes here what stays at home of a transaction, once the rest was executed, and puts its replies where they belong. Where that
+// was not executed, this is not either. What is read in a transaction that changes how it is tracked is to be dropped.
+func (s *Session) joinExec(t *task, multi *transaction, reply []byte) []byte {
+	if s.killed || len(reply) == 0 || reply[0] != '*' || reply[1] == '-' {
+		return reply
+	}
+	elements := replyElements(reply)
+	c := s.srv.calls.Get().(*Call)
+	c.s, c.now, c.multi = s, s.srv.clock(), multi
+	c.W.Buf, c.W.Resp = nil, t.resp
+	c.W.Array(len(multi.queue))
+	tracks := false
+	for _, q := range multi.queue {
+		if q.row.staysHome() {
+			c.Row, c.Args = q.row, q.args
+			start := len(c.W.Buf)
+			q.row.Run(c)
+			c.account(q.row, start, s.srv.clock())
+			tracks = tracks || q.row.Name == "tracking" || q.row.Name == "caching"
+			continue
+		}
+		if q.row.Name == "select" && !isError(elements[0]) {
+			db, _ := protocol.ParseInt(q.args[1])
+			s.db = int(db)
+		}
+		c.W.Raw(elements[0])
+		elements = elements[1:]
+	}
+	reply = c.W.Buf
+	c.tally.flush()
+	c.W.Buf, c.s, c.Args, c.Row, c.multi = nil, nil, nil, nil, nil
+	s.srv.calls.Put(c)
+	if tracker := s.tracker; tracks && tracker != nil {
+		tracker.caching = false
+		tracker.rejoinNow()
+		t.eachRead(tracker.drop)
+	}
+	return reply
 }
 
 // encodeExec makes arguments of a transaction: a head, then those of all queued commands. It fails where a watch cannot be proved

@@ -122,25 +122,49 @@ func TestRouteExec(t *testing.T) {
 			[a] > WATCH a b
 			[a] -CROSSSLOT...
 		`},
-		{"what another node cannot do for a session", `
-			[a] > MULTI | SELECT 1 | SET b 1 | EXEC | GET b
+		{"what of a transaction concerns the session stays at its door", `
+			[a] > MULTI | SET b 0 | SELECT 1 | SET b 1 | CLIENT SETNAME me | CLIENT GETNAME | GET b | EXEC | GET b | SELECT 0 | GET b
 			[a] OK
 			[a] QUEUED
 			[a] QUEUED
-			[a] -CROSSSLOT Commands about the connection or the node...
+			[a] QUEUED
+			[a] QUEUED
+			[a] QUEUED
+			[a] QUEUED
+			[a] [OK OK OK OK "me" "1"]
+			[a] "1"
+			[a] OK
+			[a] "0"
+			[a] > WATCH b | SET b 5 | MULTI | SELECT 2 | CLIENT SETNAME other | SET b 2 | EXEC | GET b | CLIENT GETNAME
+			[a] OK
+			[a] OK
+			[a] OK
+			[a] QUEUED
+			[a] QUEUED
+			[a] QUEUED
 			[a] nil
+			[a] "5"
+			[a] "me"
+			[a] > MULTI | SELECT 99 | GET b | EXEC | GET b
+			[a] OK
+			[a] QUEUED
+			[a] QUEUED
+			[a] [-ERR DB index...
+			[a] "5"
+		`},
+		{"what another node cannot do for a session", `
 			[a] > MULTI | SET b 1 | CONFIG GET maxmemory | EXEC | GET b
 			[a] OK
 			[a] QUEUED
 			[a] QUEUED
-			[a] -CROSSSLOT Commands about the connection or the node...
+			[a] -CROSSSLOT Commands about the node...
 			[a] nil
 			[a] > WATCH b | MULTI | SET b 1 | WAIT 0 0 | EXEC | MULTI | SET b 2 | EXEC
 			[a] OK
 			[a] OK
 			[a] QUEUED
 			[a] QUEUED
-			[a] -CROSSSLOT Commands about the connection or the node...
+			[a] -CROSSSLOT Commands about the node...
 			[a] OK
 			[a] QUEUED
 			[a] [OK]

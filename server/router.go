@@ -86,6 +86,7 @@ type Forwarded = struct {
 	Resp    int           // 2 or 3
 	Timeout time.Duration // that is left
 	Kind    ForwardKind
+	By      [2]uint64 // whose changes it makes, as an origin: its family and number; zero: nobody asks
 	Args    [][]byte
 }
 

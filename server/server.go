@@ -66,6 +66,8 @@ type Server struct {
 	rates         rates
 	trackingOver  atomic.Int64 // how often in a row the tracking table was too large for what could be done about it
 	relays        relays
+	casts         casts
+	family        uint64       // of its sessions: see origin
 	readingGuests atomic.Int64 // nodes whose doors have had keys tracked here
 	subscribers   atomic.Int64 // sessions that listen to invalidateChannel
 	runID         string       // 40 hex digits, new at each start
@@ -125,7 +127,7 @@ func New(o Options) (*Server, error) {
 	}
 	srv := &Server{
 		options: o, config: config, store: store, log: o.Logger, router: o.Router,
-		started: o.Clock.Started(), done: make(chan struct{}), stop: make(chan struct{}),
+		started: o.Clock.Started(), done: make(chan struct{}), stop: make(chan struct{}), family: drawFamily(),
 	}
 	if up, ok := o.Router.(Upstream); ok {
 		srv.upstream, srv.nearRows = up, nearRowsOf(up)
@@ -266,6 +268,7 @@ func (srv *Server) cron() {
 		srv.watchMemory()
 		srv.expireDue(period)
 		srv.limitTracking()
+		srv.askCasts()
 		srv.flush()
 		if now := srv.clock(); now-slow >= slowPeriod {
 			slow = now
@@ -275,10 +278,17 @@ func (srv *Server) cron() {
 	}
 }
 
-// followWallClock moves log time to the wall clock: ahead at once, back by slowing down.
+// clockJump is from how far on the wall clock has been set, and has not just drifted.
+const clockJump = 100 * time.Millisecond
+
+// followWallClock moves log time to the wall clock: ahead at once, back by slowing down. Where that is far ahead, keys may have expired that
+// active expiry comes to much later, and who holds copies of them counts their time on another clock: all are told to drop everything.
 func (srv *Server) followWallClock(period time.Duration) {
 	ahead := time.Now().UnixNano() - int64(srv.clock()) - srv.offset.Load()
 	srv.offset.Add(max(ahead, -int64(period/clockSlewShare)))
+	if ahead >= int64(clockJump) {
+		srv.store.Tracking().InvalidateAll()
+	}
 }
 
 // The share of its time that active expiry may take, in percent: as in Redis, by active-expire-effort.

@@ -55,6 +55,7 @@ type Session struct {
 	noEvict  bool
 	travels  travels
 	tracker  *tracker // nil: CLIENT TRACKING was never on
+	as       origin   // GRID.ORIGIN: whose changes the next command makes
 	inbox    inbox    // pushes that it is to get
 	// subscribed: invalidations are sent to it as messages.
 	subscribed atomic.Bool
@@ -195,11 +196,12 @@ func (s *Session) refuseInput(c *Call, err error) {
 // command dispatches one command line and puts its reply in its place in the queue.
 func (s *Session) command(c *Call, args [][]byte) {
 	c.Args = args
-	if s.tracker == nil {
+	if s.tracker == nil && s.as == (origin{}) {
 		s.answer(c)
 	} else {
 		c.asReader(s.tracker)
 		s.answer(c)
+		s.endOrigin(c)
 	}
 	if s.tracker != nil { // it may have got one
 		s.afterCommand(c)

@@ -40,6 +40,7 @@ type trackingMode struct {
 	redirect                     int64    // 0: it redirects to nobody
 	prefixes                     []string // of bcast; sorted
 	native                       bool     // it has sent GRID.LEASE: it knows of partitions
+	family                       uint64   // of GRID.ORIGIN: it is told which of the family's members has made a change; 0: of none
 }
 
 const (
@@ -55,29 +56,35 @@ type pending struct {
 	keys  []string
 	known map[string]struct{} // keys, where there are more than pushListed
 	bytes int                 // of keys
+	by    map[string]origin   // of keys: by whom they were changed, where that matters, and was one alone
 	all   bool                // everything; it comes behind keys, and nothing is added to them
 	lost  partitions
 }
 
 func (p *pending) empty() bool { return len(p.keys) == 0 && !p.all && p.lost.empty() }
 
-// add adds a key, unless it waits already, and unless there are keysMax.
-func (p *pending) add(key []byte, keysMax int) {
+// add adds a key that somebody has changed, unless it waits already, and unless there are keysMax.
+func (p *pending) add(key []byte, by origin, keysMax int) {
 	switch {
 	case p.all:
 		return
-	case p.known != nil:
-		if _, waits := p.known[string(key)]; waits {
-			return
+	case p.waits(key):
+		if p.by[string(key)] != by {
+			delete(p.by, string(key)) // several have
 		}
-	case slices.ContainsFunc(p.keys, func(k string) bool { return k == string(key) }):
 		return
 	}
 	if len(p.keys) >= keysMax || p.bytes+len(key) > pushBytesMax {
-		p.keys, p.known, p.bytes, p.all = nil, nil, 0, true
+		*p = pending{all: true, lost: p.lost}
 		return
 	}
 	k := string(key)
+	if by != (origin{}) {
+		if p.by == nil {
+			p.by = map[string]origin{}
+		}
+		p.by[k] = by
+	}
 	p.keys = append(p.keys, k)
 	p.bytes += len(k)
 	switch {
@@ -91,33 +98,49 @@ func (p *pending) add(key []byte, keysMax int) {
 	}
 }
 
+func (p *pending) waits(key []byte) bool {
+	if p.known != nil {
+		_, waits := p.known[string(key)]
+		return waits
+	}
+	return slices.ContainsFunc(p.keys, func(k string) bool { return k == string(key) })
+}
+
 // pushKeysMax is how many keys may wait to be told to one client.
 func (srv *Server) pushKeysMax() int { return int(srv.config.TrackingPushMaxKeys.Load()) }
 
 // Invalidate says that a key has changed that the session has read.
-func (t *tracker) Invalidate(_ int, key []byte, by partition.Tracker) {
+func (t *tracker) Invalidate(_ int, key []byte, by partition.Origin) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	// What was read before a change to BCAST is not told of: as in Redis.
 	if t.mu.on && !t.mu.bcast && !t.isOwnLocked(by) {
-		t.mu.add(key, t.s.srv.pushKeysMax())
-		t.queueLocked()
+		t.addLocked(key, by)
 	}
 }
 
 // Broadcast says that a key with one of the session's prefixes has changed.
-func (t *tracker) Broadcast(key []byte, by partition.Tracker) {
+func (t *tracker) Broadcast(key []byte, by partition.Origin) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.mu.on && t.mu.bcast && !t.isOwnLocked(by) {
-		t.mu.add(key, t.s.srv.pushKeysMax())
-		t.queueLocked()
+		t.addLocked(key, by)
 	}
 }
 
 // isOwnLocked tells whether a change is the session's own, and it does not want to hear of those.
-func (t *tracker) isOwnLocked(by partition.Tracker) bool {
-	return t.mu.noloop && by == partition.Tracker(t)
+func (t *tracker) isOwnLocked(by partition.Origin) bool {
+	return t.mu.noloop && by == partition.Origin(t)
+}
+
+// addLocked adds a key to what the session is to be told; of whom has changed it, what it asks for.
+func (t *tracker) addLocked(key []byte, by partition.Origin) {
+	o, _ := by.(origin)
+	if o.family != t.mu.family {
+		o = origin{}
+	}
+	t.mu.add(key, o, t.s.srv.pushKeysMax())
+	t.queueLocked()
 }
 
 // InvalidateAll says that any key may have changed.
@@ -143,7 +166,7 @@ func (t *tracker) Lost(p int, key []byte) {
 	case key == nil:
 		t.mu.all = true
 	default:
-		t.mu.add(key, t.s.srv.pushKeysMax())
+		t.mu.add(key, origin{}, t.s.srv.pushKeysMax())
 	}
 	t.queueLocked()
 }
@@ -180,6 +203,13 @@ func (t *tracker) queueLocked() {
 	if !t.mu.brokenDue {
 		t.mu.brokenDue = t.s.notify(t)
 	}
+}
+
+// isOff tells whether the session tracks no more, or is closed.
+func (t *tracker) isOff() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.mu.on
 }
 
 // relays notes that another node reads for it.
@@ -232,11 +262,14 @@ func (t *tracker) tracks() bool {
 	return m.on && !m.bcast && (!m.optin || t.caching) && (!m.optout || !t.caching)
 }
 
-// asReader prepares a call for a session with a tracker.
+// asReader prepares a call for a session with a tracker, or that changes in another's name.
 func (c *Call) asReader(t *tracker) {
-	c.by, c.track = nil, nil
+	c.by, c.track, c.origin = nil, nil, nil
 	if t != nil && t.mu.on {
-		c.by = t
+		c.by, c.origin = t, t
+	}
+	if c.s.as != (origin{}) {
+		c.origin = c.s.as
 	}
 	if t != nil && t.tracks() {
 		c.track = t
@@ -254,36 +287,48 @@ func (c *Call) trackReads() {
 // afterCommand ends a command of a session that has a tracker: pushes stand behind its reply.
 func (s *Session) afterCommand(c *Call) {
 	t := s.tracker
-	c.by, c.track = nil, nil
+	c.by, c.track, c.origin = nil, nil, nil
 	if s.multi == nil && !(c.Row != nil && c.Row.container != nil && c.Row.container.Name == "client") {
 		t.caching = false
 	}
+	t.rejoinNow()
+	s.deliver(c.W)
+}
+
+// rejoinNow tells the store of a change of mode. No partition may be held.
+func (t *tracker) rejoinNow() {
 	if t.rejoin {
 		t.rejoin = false
 		t.join()
 	}
-	s.deliver(c.W)
 }
 
 // join tells the store of the mode. It may take partitions' locks.
 func (t *tracker) join() {
 	store := t.s.srv.store
-	if !t.mu.on {
+	if t.mu.on {
+		store.Join(t, t.mu.prefixes)
+	} else {
 		store.Leave(t)
-		return
 	}
-	store.Join(t, t.mu.prefixes)
+	t.s.srv.cast(t)
 }
 
 // drop has the session told to drop a key that it has read, and that nobody would tell it of.
-func (t *tracker) drop(key []byte) {
+func (t *tracker) drop(key []byte) { t.dropOf(key, origin{}) }
+
+// dropOf is drop of a key that somebody has changed. It returns false where that is the session itself, which does not want to hear of it.
+func (t *tracker) dropOf(key []byte, by origin) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.mu.on && t.mu.noloop && by == t.s.origin() {
+		return false
+	}
 	begins := func(prefix string) bool { return strings.HasPrefix(string(key), prefix) }
 	if t.mu.on && (!t.mu.bcast || slices.ContainsFunc(t.mu.prefixes, begins)) {
-		t.mu.add(key, t.s.srv.pushKeysMax())
-		t.queueLocked()
+		t.addLocked(key, by)
 	}
+	return true
 }
 
 // dropReads has the session told to drop what another node has read for it: that node knows nothing of it, and will not tell.

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -188,4 +189,52 @@ func TestRedirect(t *testing.T) {
 	if v := pushed(t, listener); short(v) != "*[$message $__redis__:invalidate *[$redirect:k]]" {
 		t.Fatalf("told %s", short(v))
 	}
+}
+
+// TestNoloop: of its own changes a client that wants so is told nothing, by whatever way they go; others are, and it is of theirs.
+func TestNoloop(t *testing.T) {
+	r := started(t, nil)
+	node, other, quiet := dial(t, nodeAddr(t)), r.tracker(), r.conn()
+	quiet.Do(t, "HELLO", "3")
+	want(t, quiet, "+OK", "CLIENT TRACKING ON NOLOOP")
+	told := func(c *testredis.Conn, keys ...string) {
+		t.Helper()
+		var got []string
+		for range keys {
+			got = append(got, short(pushed(t, c)))
+		}
+		slices.Sort(got)
+		for i, key := range keys {
+			if got[i] != ">[$invalidate *[$"+key+"]]" {
+				t.Fatalf("told %s, want %s", got, keys)
+			}
+		}
+	}
+	for _, test := range []struct{ keys, lines string }{
+		{"loop:a", "SET loop:a 1"},
+		{"loop:a", "APPEND loop:a 1|APPEND loop:a 2"},
+		{"loop:a loop:b loop:c", "MSET loop:a 1 loop:b 2 loop:c 3"},
+		{"loop:a", "MULTI|SET loop:a 1|INCR loop:a|EXEC"},
+		{"loop:a", "WATCH loop:a|MULTI|SET loop:a 5|EXEC"},
+	} {
+		for _, key := range strings.Fields("loop:a loop:b loop:c") {
+			other.Do(t, "GET", key)
+			quiet.Do(t, "GET", key)
+		}
+		for _, line := range strings.Split(test.lines, "|") {
+			if v := quiet.Do(t, strings.Fields(line)...); v.IsError() {
+				t.Fatalf("%s: %s", line, short(v))
+			}
+		}
+		told(other, strings.Fields(test.keys)...)
+	}
+	// What it was not told of before is behind this by now, or will not come.
+	quiet.Do(t, "GET", "loop:a")
+	want(t, node, "+OK", "SET loop:a 7")
+	told(quiet, "loop:a")
+	want(t, quiet, "$7", "GET loop:a")
+	want(t, quiet, "+OK", "SET loop:a 8") // and reads it again, whether word of that is there or not
+	want(t, quiet, "$8", "GET loop:a")
+	want(t, node, "+OK", "SET loop:a 9")
+	told(quiet, "loop:a")
 }

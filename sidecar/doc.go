@@ -35,8 +35,8 @@
 //     changed, when a near connection ends or is told of a flush or a move (lost), and when a lease lapses (watchLapses);
 //     at once, where what it has read came by a connection that is told of nothing. Leases are renewed while such clients hold anything.
 //  5. A command is sent again only where it was not sent before, or only reads. Who waits gets an answer within 6 s.
-//  6. The state of shared connections never changes: each has a database and a protocol of its own (client.Side). WATCH and its EXEC have a
-//     connection for themselves; where that is lost, EXEC executes nothing.
+//  6. The state of shared connections never changes between what is sent in one piece: each has a database and a protocol of its own
+//     (client.Side). WATCH and its EXEC have a connection for themselves; where that is lost, EXEC executes nothing.
 //
 // Database 0 alone is held. Of replies that RESP3 and RESP2 shape differently, RESP2 clients get none from memory.
 //
@@ -46,6 +46,7 @@
 //	doors.go     where the doors of the given addresses are
 //	router.go    the table; sending commands
 //	session.go   order, and WATCH
+//	wait.go      WAIT
 //	near.go      reads that may be held; what clients that track are told
 //	info.go      INFO's section
 package sidecar

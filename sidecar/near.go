@@ -75,19 +75,19 @@ func (s *Sidecar) forgetKeys(args [][]byte) {
 	switch name := strings.ToLower(string(args[0])); {
 	case name == "mget":
 		for _, key := range args[1:] {
-			s.srv.NearChanged(key)
+			s.srv.NearChanged(key, 0)
 		}
 	case client.NearTakes(name):
-		s.srv.NearChanged(args[1])
+		s.srv.NearChanged(args[1], 0)
 	default:
 		s.srv.NearLost()
 	}
 }
 
 // changed, lost and rests are for package client: see client.NearWatch.
-func (s *Sidecar) changed(key []byte) { s.srv.NearChanged(key) }
-func (s *Sidecar) lost()              { s.srv.NearLost() }
-func (s *Sidecar) rests() bool        { return s.srv.NearRests() }
+func (s *Sidecar) changed(key []byte, by uint64) { s.srv.NearChanged(key, by) }
+func (s *Sidecar) lost()                         { s.srv.NearLost() }
+func (s *Sidecar) rests() bool                   { return s.srv.NearRests() }
 
 // lapsePeriodShare is the part of the age bound that passes at most between two looks at the leases.
 const lapsePeriodShare = 4

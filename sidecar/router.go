@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -108,6 +109,8 @@ func (s *Sidecar) Forward(to server.NodeID, f *server.Forwarded, done func(serve
 		done(server.Answer{Outcome: server.NotExecuted})
 	case to == server.NearNode:
 		s.readNear(c, f, done)
+	case f.Kind == server.ForwardCommand && strings.EqualFold(string(f.Args[0]), "WAIT"):
+		s.waitFor(c, to, f, done)
 	case f.Kind == server.ForwardExec:
 		s.exec(c, to, f, done)
 	case f.Kind == server.ForwardWatch:
@@ -125,6 +128,7 @@ func (s *Sidecar) Forward(to server.NodeID, f *server.Forwarded, done func(serve
 func (s *Sidecar) send(c *client.Client, to server.NodeID, f *server.Forwarded, lines [][]string, done func(server.Answer)) {
 	one := newAnswer(f, outside(c, lines), done)
 	side := client.Side{DB: f.DB, Resp: f.Resp}
+	lines, one.behind = restored(f, named(f, lines))
 	var err error
 	if of := s.session(f.Session); of == nil {
 		_, err = c.Begin(string(to), side, 0, lines, one.replies)
@@ -134,6 +138,23 @@ func (s *Sidecar) send(c *client.Client, to server.NodeID, f *server.Forwarded, 
 	if err != nil {
 		one.end(server.Answer{Outcome: server.NotExecuted})
 	}
+}
+
+// named says for whom command lines are, where that client wants to hear of no changes of its own: for the next command, or a transaction.
+func named(f *server.Forwarded, lines [][]string) [][]string {
+	if f.By == [2]uint64{} {
+		return lines
+	}
+	origin := []string{"GRID.ORIGIN", strconv.FormatUint(f.By[0], 10), strconv.FormatUint(f.By[1], 10)}
+	return append([][]string{origin}, lines...)
+}
+
+// restored puts behind a transaction that changes the connection's database what sets it back, in the same piece: others send on it too.
+func restored(f *server.Forwarded, lines [][]string) (all [][]string, behind int) {
+	if !slices.ContainsFunc(lines, func(line []string) bool { return strings.EqualFold(line[0], "SELECT") }) {
+		return lines, 0
+	}
+	return append(lines, []string{"SELECT", itoa(f.DB)}), 1
 }
 
 // outside tells the near cache what goes past it, and returns what is to be called before the outcome is handed on.
@@ -155,6 +176,7 @@ func outside(c *client.Client, lines [][]string) func() {
 // answer is given once: by the replies, or when the time is over.
 type answer struct {
 	once    sync.Once
+	behind  int // replies behind the one that is the answer
 	outside func()
 	done    func(server.Answer)
 	timer   *time.Timer
@@ -180,7 +202,7 @@ func (a *answer) replies(replies []protocol.Value, err error) {
 		a.end(server.Answer{Outcome: outcomeOf(err)})
 		return
 	}
-	last := replies[len(replies)-1]
+	last := replies[len(replies)-1-a.behind]
 	if isMoved(last) {
 		a.end(server.Answer{Outcome: server.NotExecuted})
 		return

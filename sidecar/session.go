@@ -120,6 +120,7 @@ func (of *session) exec(c *client.Client, f *server.Forwarded, lines [][]string,
 	one := newAnswer(f, outside(c, lines), done)
 	err := errors.New("there is no line")
 	if line != nil {
+		lines, one.behind = restored(f, named(f, lines))
 		err = line.Begin(of.turned(f, lines), one.replies)
 	}
 	if err != nil {

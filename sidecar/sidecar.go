@@ -80,6 +80,7 @@ func New(o Options) (*Sidecar, error) {
 		s.cancel()
 		return nil, err
 	}
+	s.watch.Family = s.srv.Family()
 	return s, nil
 }
 

@@ -209,15 +209,86 @@ func TestTransactions(t *testing.T) {
 	if v := c.Do(t, "EXEC"); !strings.HasPrefix(v.Text, "CROSSSLOT ") {
 		t.Fatalf("EXEC over two slots: %s", short(v))
 	}
-	want(t, c, "+OK", "MULTI")
-	want(t, c, "+QUEUED", "SET tx:a 5")
-	want(t, c, "+QUEUED", "SELECT 3")
-	if v := c.Do(t, "EXEC"); !strings.HasPrefix(v.Text, "CROSSSLOT ") {
-		t.Fatalf("EXEC that would change a shared connection: %s", short(v))
-	}
 	want(t, c, "$2", "GET tx:a")
-	if v := c.Do(t, "WAIT", "1", "10"); !v.IsError() {
-		t.Fatalf("WAIT: %s", short(v))
+}
+
+// TestTransactionsOfSession: SELECT and CLIENT in a transaction concern the client's own connection, and not the one that it shares.
+func TestTransactionsOfSession(t *testing.T) {
+	r := started(t, nil)
+	c, other := r.conn(), r.conn()
+	want(t, c, "+OK", "MSET {sess}a 1 {sess}b 1")
+	want(t, c, ":1", "HSET {sess}g f 1")
+	exec := func(reply string, lines ...string) {
+		t.Helper()
+		want(t, c, "+OK", "MULTI")
+		for _, line := range lines {
+			want(t, c, "+QUEUED", line)
+		}
+		want(t, c, reply, "EXEC")
+	}
+	lines := []string{"SET {sess}a 2", "SELECT 3", "SET {sess}a three", "CLIENT SETNAME me", "CLIENT GETNAME", "HSET {sess}h f 1", "GET {sess}a"}
+	exec("*[+OK +OK +OK +OK $me :1 $three]", lines...)
+	want(t, c, "$three", "GET {sess}a")
+	want(t, other, "$2", "GET {sess}a") // on the same connection to the node
+	want(t, other, "+OK", "SET {sess}b 2")
+	want(t, other, "$2", "GET {sess}b")
+	want(t, c, "+OK", "SELECT 0")
+	want(t, c, "$2", "GET {sess}b")
+	want(t, c, "+OK", "WATCH {sess}b")
+	exec("*[+OK +OK $me]", "SELECT 3", "SET {sess}a four", "CLIENT GETNAME") // on the connection by which it watches
+	want(t, c, "$four", "GET {sess}a")
+	want(t, c, "+OK", "SELECT 0")
+	want(t, c, "+OK", "WATCH {sess}b")
+	want(t, other, "+OK", "SET {sess}b 3")
+	exec("*nil", "SELECT 3", "SET {sess}a five", "CLIENT SETNAME you")
+	want(t, c, "$2", "GET {sess}a")
+	want(t, c, "$me", "CLIENT GETNAME")
+	c.Do(t, "HELLO", "3")
+	exec("*[%[$f $1] +OK $2]", "HGETALL {sess}g", "CLIENT TRACKING ON", "GET {sess}a")
+	if v := pushed(t, c); short(v) != ">[$invalidate *[${sess}g]]" { // nobody would tell of it
+		t.Errorf("told %s", short(v))
+	}
+}
+
+// TestWait: WAIT says how many backups hold what was written, and others do not wait behind it.
+func TestWait(t *testing.T) {
+	r := started(t, nil)
+	c, other := r.conn(), r.conn()
+	want(t, c, "+OK", "SET wait:k 1")
+	var node int64
+	eventually(t, "backups are there", func() bool {
+		node = dial(t, nodeAddr(t)).Do(t, "WAIT", "1", "1000").Int()
+		return node > 0
+	})
+	for _, test := range []struct{ line, reply string }{
+		{"WAIT 0 0", ":" + strconv.FormatInt(node, 10)}, {"WAIT 1 0", ":" + strconv.FormatInt(node, 10)},
+		{"WAIT x 0", "-ERR value is not an integer or out of range"}, {"WAIT 1 -1", "-ERR timeout is negative"},
+		{"WAIT 1 x", "-ERR timeout is not an integer or out of range"},
+	} {
+		want(t, c, test.reply, test.line)
+	}
+	const wait = 1500 * time.Millisecond // longer than one piece
+	began := time.Now()
+	c.Queue("SET", "wait:k", "2")
+	c.Queue("WAIT", "9", strconv.FormatInt(wait.Milliseconds(), 10))
+	c.Queue("GET", "wait:k")
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		want(t, other, "+OK", "SET wait:other 1")
+		want(t, other, "$1", "GET wait:other")
+	}
+	if took := time.Since(began); took > wait {
+		t.Errorf("another client's commands took %v", took)
+	}
+	for _, want := range []string{"+OK", ":" + strconv.FormatInt(node, 10), "$2"} {
+		if v, err := c.Receive(); err != nil || short(v) != want {
+			t.Fatalf("%s, %v, want %s", short(v), err, want)
+		}
+	}
+	if took := time.Since(began); took < wait {
+		t.Errorf("WAIT for more backups than there are took %v", took)
 	}
 }
 

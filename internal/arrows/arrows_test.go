@@ -32,13 +32,14 @@ var allowed = map[string][]string{
 	// Tools and tests: nothing of the program imports them.
 	"internal/arrows":       {},
 	"internal/testredis":    {},
-	"internal/bench":        {"client", "internal/exactsleep", "internal/machine", "internal/relay", "internal/testredis", "loadtest", "nearcache", "protocol"},
+	"internal/bench":        {"client", "internal/exactsleep", "internal/machine", "internal/only", "internal/relay", "internal/testredis", "loadtest", "nearcache", "protocol"},
 	"internal/hits":         {"loadtest", "nearcache"},
 	"internal/differential": {"internal/testredis"},
-	"internal/faults":       {"cluster", "cluster/core", "internal/machine", "internal/testgrid", "internal/testredis", "partition"},
-	"internal/oracle":       {"client", "client/goredis", "cluster", "internal/machine", "internal/testgrid", "internal/testredis"},
+	"internal/faults":       {"cluster", "cluster/core", "internal/machine", "internal/only", "internal/testgrid", "internal/testredis", "partition"},
+	"internal/oracle":       {"client", "client/goredis", "cluster", "internal/machine", "internal/only", "internal/testgrid", "internal/testredis"},
 	"internal/testgrid":     {"cluster", "cluster/core", "internal/testredis"},
 	"internal/machine":      {},
+	"internal/only":         {},
 	"internal/mutants":      {},
 	"internal/relay":        {"internal/exactsleep"},
 }

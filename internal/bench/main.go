@@ -10,12 +10,11 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"regexp"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/neargrid/neargrid/internal/machine"
+	"github.com/neargrid/neargrid/internal/only"
 )
 
 const (
@@ -118,7 +117,7 @@ func run(ctx context.Context, o options, w io.Writer) (int, error) {
 	if err != nil {
 		return exitFault, err
 	}
-	chosen, err := choose(o.measures().points, o.only)
+	chosen, err := only.Choose(o.measures().points, func(p point) string { return p.name }, "point", o.only)
 	if err != nil {
 		return exitFault, err
 	}
@@ -159,26 +158,6 @@ func run(ctx context.Context, o options, w io.Writer) (int, error) {
 		return exitMissed, nil
 	}
 	return exitMet, nil
-}
-
-// choose answers the points whose name matches the pattern, in the table's order.
-func choose(all []point, pattern string) ([]point, error) {
-	re, err := regexp.Compile(pattern)
-	if err != nil {
-		return nil, fmt.Errorf("-only: %w", err)
-	}
-	var chosen []point
-	var names []string
-	for _, p := range all {
-		names = append(names, p.name)
-		if re.MatchString(p.name) {
-			chosen = append(chosen, p)
-		}
-	}
-	if len(chosen) == 0 {
-		return nil, fmt.Errorf("-only %s matches no point; there are: %s", pattern, strings.Join(names, ", "))
-	}
-	return chosen, nil
 }
 
 // whole says whether the run is one that the checked-in report may rest on. Fewer rounds are: the report states them.

@@ -226,15 +226,3 @@ func TestPointNamesAreDistinct(t *testing.T) {
 		seen[p.name] = true
 	}
 }
-
-func TestChoose(t *testing.T) {
-	got, err := choose(nodePoints, "^[SG]ET$")
-	if err != nil || len(got) != 2 || got[0].name != "SET" || got[1].name != "GET" {
-		t.Errorf("choose ^[SG]ET$ = %v, %v, want SET and GET", got, err)
-	}
-	for _, pattern := range []string{"no such point", "("} {
-		if got, err := choose(nodePoints, pattern); err == nil {
-			t.Errorf("choose %q = %d points, want an error", pattern, len(got))
-		}
-	}
-}

@@ -9,11 +9,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
-	"regexp"
-	"strings"
 	"syscall"
 	"time"
 
+	"github.com/neargrid/neargrid/internal/only"
 	"github.com/neargrid/neargrid/internal/testgrid"
 )
 
@@ -103,7 +102,7 @@ func (l *lab) sleep(ctx context.Context, d time.Duration) error {
 
 // run tries the scenarios, prints, writes the report and answers the exit status.
 func run(ctx context.Context, o options, w io.Writer) (code int, err error) {
-	chosen, err := choose(scenarios, o.only)
+	chosen, err := only.Choose(scenarios, func(s scenario) string { return s.name }, "scenario", o.only)
 	if err != nil {
 		return exitFault, err
 	}
@@ -150,24 +149,4 @@ func (o options) report() string {
 		return reportFile
 	}
 	return o.out
-}
-
-// choose answers the scenarios whose name matches the pattern, in the table's order.
-func choose(all []scenario, pattern string) ([]scenario, error) {
-	re, err := regexp.Compile(pattern)
-	if err != nil {
-		return nil, fmt.Errorf("-only: %w", err)
-	}
-	var chosen []scenario
-	var names []string
-	for _, s := range all {
-		names = append(names, s.name)
-		if re.MatchString(s.name) {
-			chosen = append(chosen, s)
-		}
-	}
-	if len(chosen) == 0 {
-		return nil, fmt.Errorf("-only %s matches no scenario; there are: %s", pattern, strings.Join(names, ", "))
-	}
-	return chosen, nil
 }

@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"regexp"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/neargrid/neargrid/internal/machine"
+	"github.com/neargrid/neargrid/internal/only"
 	"github.com/neargrid/neargrid/internal/testgrid"
 )
 
@@ -60,7 +59,7 @@ func main() {
 
 // try runs, prints, writes the report and answers the exit status.
 func try(ctx context.Context, o options) (code int, err error) {
-	if o.plan.chosen, err = choose(o.only); err != nil {
+	if o.plan.chosen, err = only.Choose(faults, func(f fault) string { return f.name }, "fault", o.only); err != nil {
 		return exitFault, err
 	}
 	if o.plan.faults < 1 || o.plan.arenas < 1 || o.plan.arenas > arenasMax {
@@ -110,25 +109,6 @@ func (o options) report() string {
 		return reportFile
 	}
 	return o.out
-}
-
-// choose answers the faults whose name matches the pattern.
-func choose(pattern string) (chosen []fault, err error) {
-	re, err := regexp.Compile(pattern)
-	if err != nil {
-		return nil, fmt.Errorf("-only: %w", err)
-	}
-	var names []string
-	for _, f := range faults {
-		names = append(names, f.name)
-		if re.MatchString(f.name) {
-			chosen = append(chosen, f)
-		}
-	}
-	if len(chosen) == 0 {
-		return nil, fmt.Errorf("-only %s matches no fault; there are: %s", pattern, strings.Join(names, ", "))
-	}
-	return chosen, nil
 }
 
 // moment is a time as a report shows it.
