@@ -49,7 +49,7 @@ type relay struct {
 		guest   uint64                // the number of the owner's record of this door; another record knows nothing of what stands here
 		asking  bool                  // a question is under way, or about to be
 		used    time.Duration         // when somebody was noted last
-		lapse   *time.Timer           // ends until
+		lapse   Timer                 // ends until
 	}
 }
 
@@ -97,7 +97,7 @@ func (r *relay) note(t *tracker, keys [][]byte) bool {
 	told := r.to == NearNode // by whom it has read: NearChanged
 	if !told && !r.mu.asking {
 		r.mu.asking, r.mu.wait = true, relayWait
-		go r.ask(0)
+		r.srv.after(0, func() { r.ask(0) })
 	}
 	if !told && now >= r.mu.until || keysMax > 0 && int64(len(keys)) > keysMax {
 		return false
@@ -165,9 +165,9 @@ func (r *relay) answered(sent time.Duration, a Answer) {
 		r.mu.until, r.mu.asking = 0, false
 		return
 	}
-	r.mu.lapse = time.AfterFunc(r.mu.until-now, r.lapsed)
+	r.mu.lapse = r.srv.after(r.mu.until-now, r.lapsed)
 	wait := r.mu.wait
-	time.AfterFunc(relayPause, func() { r.ask(wait) })
+	r.srv.after(relayPause, func() { r.ask(wait) })
 }
 
 // lapsed ends what no answer has prolonged.
@@ -228,7 +228,7 @@ type guestReader struct {
 		parts  partitions
 		answer func(Answer) // to the question that waits; nil: none does
 		asked  uint64       // questions
-		timer  *time.Timer  // ends the waiting
+		timer  Timer        // ends the waiting
 		gone   bool
 	}
 }
@@ -307,7 +307,7 @@ func (r *guestReader) ask(f *Forwarded, answer func(Answer)) {
 		return
 	}
 	asked := r.mu.asked
-	r.mu.timer = time.AfterFunc(wait, func() {
+	r.mu.timer = r.srv.after(wait, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if r.mu.asked == asked {

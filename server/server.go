@@ -34,6 +34,10 @@ type Options struct {
 	Router         Router         // nil: the node is alone
 	Sink           partition.Sink // gets every batch, for other copies; nil: there are none
 	Started        time.Time      // when the clock that Router is asked by began; zero: now
+
+	// Of simulations: see Attach.
+	Timing Timing           // nil: the system's clock and timers
+	Space  *partition.Space // where the data lies; nil: a space of its own
 }
 
 // Server is one node's doors, and the commands behind them.
@@ -50,6 +54,7 @@ type Server struct {
 	addr     string // of the grid door, with its real port
 	cluster  string // of the cluster door, the same
 	started  time.Time
+	timing   Timing       // nil: the system's
 	offset   atomic.Int64 // wall clock - clock, in ns; never makes wallMs go back
 
 	nextSessionID atomic.Int64
@@ -115,19 +120,19 @@ func New(o Options) (*Server, error) {
 	if config.exposed && config.RequirePass() == "" {
 		return nil, ErrExposed
 	}
-	store, err := partition.NewStore(partition.Options{Partitions: o.Partitions, Seed: o.Seed, Limits: config.limits, Sink: o.Sink, Track: o.Router != nil})
+	store, err := partition.NewStore(partition.Options{Partitions: o.Partitions, Seed: o.Seed, Limits: config.limits, Sink: o.Sink, Track: o.Router != nil, Space: o.Space})
 	if err != nil {
 		return nil, err
 	}
 	srv := &Server{
 		options: o, config: config, store: store, log: o.Logger, router: o.Router,
-		started: o.Started, done: make(chan struct{}), stop: make(chan struct{}),
+		started: o.Started, timing: o.Timing, done: make(chan struct{}), stop: make(chan struct{}),
 	}
 	if up, ok := o.Router.(Upstream); ok {
 		srv.upstream, srv.nearRows = up, nearRowsOf(up)
 	}
 	srv.runID = fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32())
-	srv.offset.Store(time.Now().UnixNano() - int64(srv.clock()))
+	srv.offset.Store(srv.wallBase())
 	srv.sessions.byID = map[int64]*Session{}
 	srv.guests.byNode = map[NodeID]*guest{}
 	srv.stats.mu.errors = map[string]int64{}
@@ -189,9 +194,6 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	})
 	return err
 }
-
-// clock is the time since the server started, from the monotonic clock.
-func (srv *Server) clock() time.Duration { return time.Since(srv.started) }
 
 // wallMs turns a time of clock into ms since 1970. It never goes back, whatever the system's clock does.
 func (srv *Server) wallMs(at time.Duration) int64 {
