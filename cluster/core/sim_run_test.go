@@ -19,11 +19,22 @@ var (
 // TestSim runs grids through faults, one for each seed. A failing seed replays exactly: -sim.first SEED -sim.seeds 1.
 // Over the whole run every fault and every branch of the rules must have been reached.
 func TestSim(t *testing.T) {
+	runSims(t, false, simFaults)
+}
+
+// TestSimNear is TestSim with near caches: clients that hold what they have read, and the servers that tell them.
+func TestSimNear(t *testing.T) {
+	runSims(t, true, slices.Concat(simFaults, simNearFaults))
+}
+
+// runSims runs simulations, and fails where one does, or where a fault or a branch was never reached.
+func runSims(t *testing.T, near bool, mustHappen []string) {
 	var marks Marks
 	faults := map[string]int{}
 	for seed := *simFirst; seed < *simFirst+uint64(*simSeeds); seed++ {
-		s := newSim(seed)
+		s := newSim(seed, near)
 		s.run()
+		s.close()
 		if s.failure != "" {
 			t.Fatalf("seed %d: %s\n%s", seed, s.failure, s.transcript())
 		}
@@ -43,7 +54,7 @@ func TestSim(t *testing.T) {
 			t.Errorf("%s was never reached", Mark(i))
 		}
 	}
-	for _, name := range simFaults {
+	for _, name := range mustHappen {
 		if faults[name] == 0 {
 			t.Errorf("the fault %q never happened", name)
 		}

@@ -1,0 +1,205 @@
+package core
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// nearCheck knows what each key's value was at any time, and judges what clients have read.
+type nearCheck struct {
+	near     *nearSim
+	order    int                            // of beginnings and ends of operations
+	ops      []*nearOp                      // in the order of their beginnings
+	ends     []*nearOp                      // in the order of their ends
+	written  map[executedEntry][]nearChange // what was ever executed
+	versions [][]nearVersion                // of each key, committed ones, in order; the first is nothing, from the beginning
+}
+
+// nearChange is what a batch has done to a key; value 0: it is gone.
+type nearChange struct {
+	key   int
+	value uint64
+	at    time.Duration // when it was executed
+}
+
+// nearVersion is a value that a key had from a time until the next one's.
+type nearVersion struct {
+	value uint64
+	from  time.Duration
+}
+
+type nearKind int
+
+const (
+	nearRead nearKind = iota // from the near cache, or with another's reply
+	farRead                  // from a node
+	farWrite
+)
+
+// nearOp is an operation of a client.
+type nearOp struct {
+	client, key  int
+	kind         nearKind
+	value        uint64
+	start, end   time.Duration
+	begun, ended int // in the order of all
+	floor        int // the version that it must not go behind
+}
+
+// nearSlack: clocks of clients and nodes differ by so much in their rates, at most.
+const nearSlack = 1.02
+
+func newNearCheck(near *nearSim) nearCheck {
+	k := nearCheck{near: near, written: map[executedEntry][]nearChange{}, versions: make([][]nearVersion, len(near.keys))}
+	for i := range k.versions {
+		k.versions[i] = []nearVersion{{0, math.MinInt64}}
+	}
+	return k
+}
+
+func (k *nearCheck) begin(client, key int) *nearOp {
+	k.order++
+	return &nearOp{client: client, key: key, start: k.near.sim.now, begun: k.order}
+}
+
+// end notes what an operation has come to. One that has failed is not noted.
+func (k *nearCheck) end(op *nearOp, kind nearKind, value uint64) {
+	k.order++
+	op.kind, op.value, op.end, op.ended = kind, value, k.near.sim.now, k.order
+	k.ends = append(k.ends, op)
+	if at := k.near.keys[op.key]; kind == farRead {
+		k.near.sim.oracle.read(op.client, at.partition, at.index, value, op.start, done)
+	}
+}
+
+func (k *nearCheck) wrote(op *nearOp, o outcome) {
+	at := k.near.keys[op.key]
+	k.near.sim.oracle.wrote(op.client, at.partition, at.index, op.value, op.start, o)
+	if o == done {
+		k.end(op, farWrite, op.value)
+	}
+}
+
+// executed notes what a batch does, which is about one key, or about all.
+func (k *nearCheck) executed(p int, e Entry) {
+	var changes []nearChange
+	text := string(e.Payload)
+	for i, key := range k.near.keys {
+		if key.partition != p {
+			continue
+		}
+		if at := strings.Index(text, key.name); at >= 0 {
+			value := uint64(0)
+			if v := strings.Index(text[at:], "<"); v >= 0 {
+				value = parseValue(text[at+v:])
+			}
+			changes = []nearChange{{i, value, k.near.sim.now}}
+			break
+		}
+		changes = append(changes, nearChange{i, 0, k.near.sim.now})
+	}
+	k.written[executedEntry{p, e.Epoch, e.Seq}] = changes
+}
+
+// committed is told of committed entries, in order.
+func (k *nearCheck) committed(p int, e executedEntry) {
+	for _, c := range k.written[e] {
+		k.add(c.key, c.value, c.at)
+	}
+}
+
+// emptied is told that a partition was lost and begins anew.
+func (k *nearCheck) emptied(p int) {
+	for i, key := range k.near.keys {
+		if key.partition == p {
+			k.add(i, 0, k.near.sim.now)
+		}
+	}
+}
+
+func (k *nearCheck) add(key int, value uint64, at time.Duration) {
+	v := k.versions[key]
+	if value == 0 && v[len(v)-1].value == 0 {
+		return
+	}
+	k.versions[key] = append(v, nearVersion{value, at})
+}
+
+// until is when a version was replaced.
+func (k *nearCheck) until(key, version int) time.Duration {
+	if version+1 < len(k.versions[key]) {
+		return k.versions[key][version+1].from
+	}
+	return math.MaxInt64
+}
+
+// judge goes through all operations in the order of their beginnings and ends.
+func (k *nearCheck) judge() {
+	events := make([]*nearOp, k.order+1)
+	for _, op := range k.ends {
+		events[op.begun], events[op.ended] = op, op
+	}
+	floors := make([][]int, nearClients+1)
+	for i := range floors {
+		floors[i] = make([]int, len(k.near.keys))
+	}
+	for i, op := range events {
+		switch {
+		case op == nil:
+		case i == op.begun:
+			op.floor = floors[op.client][op.key]
+		default:
+			version, why := k.explain(op)
+			if why != "" {
+				k.near.sim.fail("%s", why)
+				return
+			}
+			floors[op.client][op.key] = max(floors[op.client][op.key], version)
+		}
+	}
+}
+
+// explain finds the first version that an operation may have seen, or made; why says that there is none.
+func (k *nearCheck) explain(op *nearOp) (version int, why string) {
+	since, what := op.start, "linearizable"
+	if op.kind == nearRead {
+		since -= time.Duration(nearSlack * float64(simLease))
+		what = "G1"
+	}
+	older, late := -1, -1
+	for i, v := range k.versions[op.key] {
+		switch {
+		case v.value != op.value || v.from > op.end:
+		case i < op.floor:
+			older = i
+		case k.until(op.key, i) < since:
+			late = i
+		default:
+			return i, ""
+		}
+	}
+	switch {
+	case late >= 0:
+		why = fmt.Sprintf("%s: it was replaced at %.3f", what, k.until(op.key, late).Seconds())
+	case older >= 0:
+		why = fmt.Sprintf("G2: this client had seen version %d, and this is version %d", op.floor, older)
+	default:
+		why = "it was never the committed value"
+	}
+	from := max(0, op.floor-1)
+	to := min(len(k.versions[op.key]), max(op.floor, late, older)+3)
+	return 0, fmt.Sprintf("client %d, key %d (%s, partition %d), %s of value %d from %.6f to %.6f: %s\nversions from %d on: %s", op.client, op.key,
+		k.near.keys[op.key].name, k.near.keys[op.key].partition, [...]string{"a near read", "a read", "a write"}[op.kind], op.value,
+		op.start.Seconds(), op.end.Seconds(), why, from, describeVersions(k.versions[op.key][from:to]))
+}
+
+func describeVersions(list []nearVersion) string {
+	var b strings.Builder
+	for _, v := range slices.Clone(list) {
+		fmt.Fprintf(&b, " %d at %.6f", v.value, max(0, v.from).Seconds())
+	}
+	return b.String()
+}
