@@ -230,6 +230,7 @@ type guestReader struct {
 		asked  uint64       // questions
 		timer  Timer        // ends the waiting
 		gone   bool
+		soon   bool // the question is about to be answered
 	}
 }
 
@@ -272,10 +273,22 @@ func (r *guestReader) Lost(p int, key []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mu.parts.remove(p)
-	if key != nil {
-		r.mu.add(key, r.srv.pushKeysMax())
-		r.tellLocked()
+	if key == nil {
+		return
 	}
+	r.mu.add(key, r.srv.pushKeysMax())
+	if !r.mu.soon { // the partition's other keys follow, and go in the same answer
+		r.mu.soon = true
+		r.srv.after(0, r.tell)
+	}
+}
+
+// tell answers the question that waits, where there is something to tell.
+func (r *guestReader) tell() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.soon = false
+	r.tellLocked()
 }
 
 // read notes that a key of a partition is registered.

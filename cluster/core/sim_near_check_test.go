@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -49,6 +50,9 @@ type nearOp struct {
 	floor        int // the version that it must not go behind
 }
 
+// valueForm is what formatValue makes.
+var valueForm = regexp.MustCompile("<[0-9]{12}>")
+
 // nearSlack: clocks of clients and nodes differ by so much in their rates, at most.
 const nearSlack = 1.02
 
@@ -92,11 +96,7 @@ func (k *nearCheck) executed(p int, e Entry) {
 			continue
 		}
 		if at := strings.Index(text, key.name); at >= 0 {
-			value := uint64(0)
-			if v := strings.Index(text[at:], "<"); v >= 0 {
-				value = parseValue(text[at+v:])
-			}
-			changes = []nearChange{{i, value, k.near.sim.now}}
+			changes = []nearChange{{i, parseValue(valueForm.FindString(text[at:])), k.near.sim.now}}
 			break
 		}
 		changes = append(changes, nearChange{i, 0, k.near.sim.now})

@@ -28,8 +28,9 @@ type simDoor struct {
 	dirty   []bool // partitions that have executed something since the last Flush
 	settled []bool // and of these, where it was committed at once
 
-	links  []*simLink          // to other nodes
-	guests map[Member]*simLink // from other nodes
+	links   []*simLink          // to other nodes
+	guests  map[Member]*simLink // from other nodes
+	answers []simAnswer         // to them, to be sent
 }
 
 // doorWait is a reply that waits until all that it rests on is committed.
@@ -99,9 +100,8 @@ func (d *simDoor) post(f func()) {
 	if d.waking || d.closed {
 		return
 	}
-	d.waking = true
-	s := d.node.sim
-	s.after(s.between(0, 200*time.Microsecond), func() { d.run(d.turn) })
+	d.waking = true // nothing is drawn here: several may be posted to by one who goes through a map
+	d.node.sim.after(100*time.Microsecond, func() { d.run(d.turn) })
 }
 
 // turn runs what was posted, and ends as every turn of a loop does.
@@ -163,6 +163,9 @@ func (d *simDoor) Serves(p int, at time.Duration) (reign uint64, ok bool) {
 }
 
 func (d *simDoor) ServesUntil(p int, at time.Duration) time.Duration {
+	if d.closed {
+		return 0
+	}
 	rep := d.part(p).rep
 	if !rep.Serving(at) {
 		return 0

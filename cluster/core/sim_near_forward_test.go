@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -15,9 +16,13 @@ type simLink struct {
 	queued   []func() // to be sent by flush
 	calls    []*simCall
 	broken   bool // nothing is sent or answered any more
+	tracks   bool // it has had keys tracked
 }
 
-type simCall struct{ done func(server.Answer) }
+type simCall struct {
+	number int // of all
+	done   func(server.Answer)
+}
 
 // simPipe is one direction of a connection.
 type simPipe struct {
@@ -60,7 +65,8 @@ func (d *simDoor) Forward(to server.NodeID, f *server.Forwarded, done func(serve
 	for i, arg := range f.Args {
 		c.Args[i] = slices.Clone(arg)
 	}
-	call := &simCall{done}
+	d.node.sim.near.calls++
+	call := &simCall{d.node.sim.near.calls, done}
 	l.calls = append(l.calls, call)
 	d.After(f.Timeout, func() { l.finish(call, server.Answer{Outcome: server.Unknown}) })
 	l.queued = append(l.queued, func() { l.serve(&c, call) })
@@ -122,12 +128,36 @@ func (l *simLink) serve(f *server.Forwarded, call *simCall) {
 	}
 	if f.Kind == server.ForwardTracked {
 		s.count("near: tracked read by way of another door")
+		l.tracks = true
 	}
 	d.srv.Execute(startOf(from), f, func(a server.Answer) {
+		if d.closed {
+			return
+		}
 		a.Reply = slices.Clone(a.Reply)
-		l.down.send(s, func() { l.from.run(func() { l.finish(call, a) }) })
+		d.answers = append(d.answers, simAnswer{l, call, a})
+		if len(d.answers) == 1 {
+			s.after(0, d.sendAnswers)
+		}
 	})
 	d.endTurn()
+}
+
+// simAnswer is one that was given, and is about to be sent: in an order that does not rest on who goes through a map.
+type simAnswer struct {
+	link *simLink
+	call *simCall
+	server.Answer
+}
+
+func (d *simDoor) sendAnswers() {
+	slices.SortStableFunc(d.answers, func(a, b simAnswer) int {
+		return cmp.Or(cmp.Compare(a.link.from.node.id, b.link.from.node.id), cmp.Compare(a.call.number, b.call.number))
+	})
+	for _, a := range d.answers {
+		a.link.down.send(d.node.sim, func() { a.link.from.run(func() { a.link.finish(a.call, a.Answer) }) })
+	}
+	d.answers = nil
 }
 
 func (l *simLink) finish(call *simCall, a server.Answer) {

@@ -27,7 +27,7 @@ type simNode struct {
 	leases   *Leases
 	opt      Options
 	parts    []*simPart
-	door     *simDoor // nil where near caches take no part
+	door     *simDoor      // nil where near caches take no part
 	vouched  time.Duration // R10
 	observer *Controller
 	ticks    int

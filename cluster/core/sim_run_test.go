@@ -64,6 +64,24 @@ func runSims(t *testing.T, near bool, mustHappen []string) {
 	}
 }
 
+// TestSimReplays: a seed gives the same run again.
+func TestSimReplays(t *testing.T) {
+	for _, near := range []bool{false, true} {
+		for seed := uint64(1); seed <= 6; seed++ {
+			var runs [2]string
+			for i := range runs {
+				s := newSim(seed, near)
+				s.run()
+				s.close()
+				runs[i] = fmt.Sprintf("%d events until %s, %v, next random number %d, %s", s.order, s.now, s.faults, s.random.Uint64(), s.failure)
+			}
+			if runs[0] != runs[1] {
+				t.Errorf("seed %d, near %v:\n%s\n%s", seed, near, runs[0], runs[1])
+			}
+		}
+	}
+}
+
 // rareMarks are reached a few times in a thousand seeds; each has a test of its own.
 var rareMarks = []Mark{TrimmedMeanwhile}
 
