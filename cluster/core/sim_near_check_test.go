@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 )
@@ -24,12 +23,14 @@ type nearChange struct {
 	key   int
 	value uint64
 	at    time.Duration // when it was executed
+	by    string        // where, as which entry
 }
 
 // nearVersion is a value that a key had from a time until the next one's.
 type nearVersion struct {
 	value uint64
 	from  time.Duration
+	by    string
 }
 
 type nearKind int
@@ -46,8 +47,9 @@ type nearOp struct {
 	kind         nearKind
 	value        uint64
 	start, end   time.Duration
-	begun, ended int // in the order of all
-	floor        int // the version that it must not go behind
+	begun, ended int    // in the order of all
+	floor        int    // the version that it must not go behind
+	via          string // how it went
 }
 
 // valueForm is what formatValue makes.
@@ -59,7 +61,7 @@ const nearSlack = 1.02
 func newNearCheck(near *nearSim) nearCheck {
 	k := nearCheck{near: near, written: map[executedEntry][]nearChange{}, versions: make([][]nearVersion, len(near.keys))}
 	for i := range k.versions {
-		k.versions[i] = []nearVersion{{0, math.MinInt64}}
+		k.versions[i] = []nearVersion{{from: math.MinInt64}}
 	}
 	return k
 }
@@ -74,6 +76,7 @@ func (k *nearCheck) end(op *nearOp, kind nearKind, value uint64) {
 	k.order++
 	op.kind, op.value, op.end, op.ended = kind, value, k.near.sim.now, k.order
 	k.ends = append(k.ends, op)
+	k.near.trace("%s", k.describe(op))
 	if at := k.near.keys[op.key]; kind == farRead {
 		k.near.sim.oracle.read(op.client, at.partition, at.index, value, op.start, done)
 	}
@@ -88,26 +91,27 @@ func (k *nearCheck) wrote(op *nearOp, o outcome) {
 }
 
 // executed notes what a batch does, which is about one key, or about all.
-func (k *nearCheck) executed(p int, e Entry) {
+func (k *nearCheck) executed(n *simNode, p int, e Entry) {
 	var changes []nearChange
-	text := string(e.Payload)
+	text, by := string(e.Payload), fmt.Sprintf("%s as %d of reign %d", n.id, e.Seq, e.Epoch)
 	for i, key := range k.near.keys {
 		if key.partition != p {
 			continue
 		}
 		if at := strings.Index(text, key.name); at >= 0 {
-			changes = []nearChange{{i, parseValue(valueForm.FindString(text[at:])), k.near.sim.now}}
+			changes = []nearChange{{i, parseValue(valueForm.FindString(text[at:])), k.near.sim.now, by}}
 			break
 		}
-		changes = append(changes, nearChange{i, 0, k.near.sim.now})
+		changes = append(changes, nearChange{i, 0, k.near.sim.now, by})
 	}
 	k.written[executedEntry{p, e.Epoch, e.Seq}] = changes
+	k.near.trace("partition %d: %s: %v", p, by, changes)
 }
 
 // committed is told of committed entries, in order.
 func (k *nearCheck) committed(p int, e executedEntry) {
 	for _, c := range k.written[e] {
-		k.add(c.key, c.value, c.at)
+		k.add(c.key, nearVersion{c.value, c.at, c.by})
 	}
 }
 
@@ -115,17 +119,17 @@ func (k *nearCheck) committed(p int, e executedEntry) {
 func (k *nearCheck) emptied(p int) {
 	for i, key := range k.near.keys {
 		if key.partition == p {
-			k.add(i, 0, k.near.sim.now)
+			k.add(i, nearVersion{0, k.near.sim.now, "reset"})
 		}
 	}
 }
 
-func (k *nearCheck) add(key int, value uint64, at time.Duration) {
-	v := k.versions[key]
-	if value == 0 && v[len(v)-1].value == 0 {
+func (k *nearCheck) add(key int, v nearVersion) {
+	all := k.versions[key]
+	if v.value == 0 && all[len(all)-1].value == 0 {
 		return
 	}
-	k.versions[key] = append(v, nearVersion{value, at})
+	k.versions[key] = append(all, v)
 }
 
 // until is when a version was replaced.
@@ -189,17 +193,26 @@ func (k *nearCheck) explain(op *nearOp) (version int, why string) {
 	default:
 		why = "it was never the committed value"
 	}
-	from := max(0, op.floor-1)
-	to := min(len(k.versions[op.key]), max(op.floor, late, older)+3)
-	return 0, fmt.Sprintf("client %d, key %d (%s, partition %d), %s of value %d from %.6f to %.6f: %s\nversions from %d on: %s", op.client, op.key,
-		k.near.keys[op.key].name, k.near.keys[op.key].partition, [...]string{"a near read", "a read", "a write"}[op.kind], op.value,
-		op.start.Seconds(), op.end.Seconds(), why, from, describeVersions(k.versions[op.key][from:to]))
+	return 0, fmt.Sprintf("%s\n%s", k.describe(op), why) + k.context(op, max(op.floor, late, older))
 }
 
-func describeVersions(list []nearVersion) string {
+func (k *nearCheck) describe(op *nearOp) string {
+	return fmt.Sprintf("client %d, key %d (%s, partition %d), %s of value %d %s, from %.6f to %.6f", op.client, op.key, k.near.keys[op.key].name,
+		k.near.keys[op.key].partition, [...]string{"a near read", "a read", "a write"}[op.kind], op.value, op.via, op.start.Seconds(), op.end.Seconds())
+}
+
+// context tells what else was done with the key of an operation, and what it was around a version.
+func (k *nearCheck) context(op *nearOp, version int) string {
 	var b strings.Builder
-	for _, v := range slices.Clone(list) {
-		fmt.Fprintf(&b, " %d at %.6f", v.value, max(0, v.from).Seconds())
+	for i, v := range k.versions[op.key] {
+		if i >= min(version, op.floor)-2 && i <= version+3 {
+			fmt.Fprintf(&b, "\nversion %d: %d at %.6f by %s", i, v.value, max(0, v.from).Seconds(), v.by)
+		}
+	}
+	for _, other := range k.ends {
+		if other.key == op.key && other.end > op.start-1500*time.Millisecond && other.start < op.end+200*time.Millisecond {
+			b.WriteString("\n" + k.describe(other))
+		}
 	}
 	return b.String()
 }

@@ -210,6 +210,7 @@ func (c *nearClient) read(key int, again func()) {
 		held, ok := c.cache.Get(nearcache.NewKey(0, c.near.keys[key].name), now)
 		if ok {
 			s.count("near: hit")
+			op.via = "held"
 			c.near.check.end(op, nearRead, parseValue(string(held)))
 			again()
 			return
@@ -251,6 +252,7 @@ func (c *nearClient) board(conn *nearConn, key int, op *nearOp, again func()) {
 	s := c.near.sim
 	k := nearcache.NewKey(0, c.near.keys[key].name)
 	snapshot, now := c.cache.Snapshot(k, c.partition(key)), c.clock()
+	op.via = "by " + string(conn.door.node.id)
 	landed := func(kind nearKind) func(value uint64, ok bool) {
 		return func(value uint64, ok bool) {
 			if !ok {
@@ -332,6 +334,7 @@ func (c *nearClient) past(op *nearOp, again func()) {
 		s.after(s.between(time.Millisecond, 50*time.Millisecond), func() { c.run(again) })
 		return
 	}
+	op.via = "past by " + string(conn.door.node.id)
 	conn.ask([][]string{{"GET", name}}, func(v protocol.Value, err error) {
 		c.cache.Invalidate(name)
 		if err == nil && !v.IsError() {
@@ -351,7 +354,7 @@ func (c *nearClient) write(key int, value uint64, again func()) {
 		return
 	}
 	op := c.near.check.begin(c.id, key)
-	op.value = value
+	op.value, op.via = value, "by "+string(conn.door.node.id)
 	line := []string{"DEL", name}
 	if value != 0 {
 		line = []string{"SET", name, formatValue(value)}

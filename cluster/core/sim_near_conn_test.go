@@ -92,6 +92,7 @@ func (c *nearConn) ask(lines [][]string, take ...func(v protocol.Value, err erro
 		})
 	}
 	c.toDoor(func() {
+		c.client.near.trace("%s hears from client %d: %q", c.door.node.id, c.client.id, in)
 		c.session.Feed(in)
 		c.door.endTurn()
 	})
@@ -102,6 +103,7 @@ func (c *nearConn) settle() {
 	out := c.session.Out()
 	if len(out) > 0 {
 		b := slices.Clone(out)
+		c.client.near.trace("%s says to client %d: %q", c.door.node.id, c.client.id, b)
 		c.session.Sent(len(out))
 		c.down.send(c.client.near.sim, func() { c.client.run(func() { c.take(b) }) })
 	}

@@ -265,7 +265,7 @@ func (d *simDoor) sink(data *partition.Partition, b partition.Batch) (settled bo
 	payload := partition.AppendBatch(nil, b)
 	e := Entry{Seq: b.Seq, Epoch: rep.row.Reign, Payload: payload}
 	n.sim.oracle.execute(p, e)
-	n.sim.near.check.executed(p, e)
+	n.sim.near.check.executed(n, p, e)
 	d.dirty[p] = true
 	if rep.Alone() && b.Seq%3 == 0 { // see simNode.write
 		n.sim.count("write skipped by the log")

@@ -130,7 +130,9 @@ func (l *simLink) serve(f *server.Forwarded, call *simCall) {
 		s.count("near: tracked read by way of another door")
 		l.tracks = true
 	}
+	d.node.sim.near.trace("%s executes %q of kind %d for %s", d.node.id, f.Args, f.Kind, from)
 	d.srv.Execute(startOf(from), f, func(a server.Answer) {
+		d.node.sim.near.trace("%s answers %q of kind %d for %s: %d %q", d.node.id, f.Args, f.Kind, from, a.Outcome, a.Reply)
 		if d.closed {
 			return
 		}

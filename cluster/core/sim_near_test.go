@@ -196,6 +196,13 @@ func (near *nearSim) end() {
 	near.check.judge()
 }
 
+// trace notes what would fill the transcript, where all of it is printed.
+func (near *nearSim) trace(format string, args ...any) {
+	if *simTrace {
+		near.sim.note(format, args...)
+	}
+}
+
 // close gives back what a simulation has taken.
 func (s *sim) close() {
 	if s.near == nil {
