@@ -76,7 +76,7 @@ func (o *oracle) committed(n *simNode, p int) {
 		}
 		o.entries[p] = append(o.entries[p], name)
 		if o.sim.near != nil {
-			o.sim.near.check.committed(p, executedEntry{p, rep.log.epochOf(seq), seq})
+			o.sim.near.check.committed(p, executedEntry{p, rep.log.epochOf(seq), seq}, rep.row.Reign)
 		}
 	}
 	for seq := rep.log.base + 1; seq <= min(rep.commit, uint64(len(o.entries[p]))); seq++ {

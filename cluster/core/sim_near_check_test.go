@@ -26,10 +26,18 @@ type nearChange struct {
 	by    string        // where, as which entry
 }
 
-// nearVersion is a value that a key had from a time until the next one's.
+// nearVersion is a value that a key had from a time until the next one's. What was executed by one primary and committed by another may
+// have been nobody's meanwhile:
+//
+//	1 P executes a batch; a learner has it, the backup B has not; P is cut off
+//	2 B leads, without it
+//	3 B hands over to the learner of before, which has it: now the batch is executed, and is committed
+//
+// Nobody was told that it was executed, so that is right; what was before it was current until 3.
 type nearVersion struct {
 	value uint64
-	from  time.Duration
+	from  time.Duration // it was the owner's from then on, at the earliest
+	sure  time.Duration // and at the latest
 	by    string
 }
 
@@ -108,10 +116,15 @@ func (k *nearCheck) executed(n *simNode, p int, e Entry) {
 	k.near.trace("partition %d: %s: %v", p, by, changes)
 }
 
-// committed is told of committed entries, in order.
-func (k *nearCheck) committed(p int, e executedEntry) {
+// committed is told of committed entries, in order, and in which reign they are committed.
+func (k *nearCheck) committed(p int, e executedEntry, reign uint64) {
 	for _, c := range k.written[e] {
-		k.add(c.key, nearVersion{c.value, c.at, c.by})
+		sure := c.at
+		if reign != e.epoch {
+			k.near.sim.count("near: version of an earlier reign")
+			sure = k.near.sim.now
+		}
+		k.add(c.key, nearVersion{c.value, c.at, sure, c.by})
 	}
 }
 
@@ -119,7 +132,7 @@ func (k *nearCheck) committed(p int, e executedEntry) {
 func (k *nearCheck) emptied(p int) {
 	for i, key := range k.near.keys {
 		if key.partition == p {
-			k.add(i, nearVersion{0, k.near.sim.now, "reset"})
+			k.add(i, nearVersion{0, k.near.sim.now, k.near.sim.now, "reset"})
 		}
 	}
 }
@@ -132,10 +145,10 @@ func (k *nearCheck) add(key int, v nearVersion) {
 	k.versions[key] = append(all, v)
 }
 
-// until is when a version was replaced.
+// until is when a version was replaced, at the latest.
 func (k *nearCheck) until(key, version int) time.Duration {
 	if version+1 < len(k.versions[key]) {
-		return k.versions[key][version+1].from
+		return k.versions[key][version+1].sure
 	}
 	return math.MaxInt64
 }
