@@ -52,6 +52,18 @@ func (p *simPipe) release() {
 	}
 }
 
+// trickle lets what is stuck arrive piece by piece, and then all that comes behind it.
+func (p *simPipe) trickle(s *sim) {
+	if !p.held || len(p.stuck) == 0 {
+		p.held = false
+		return
+	}
+	first := p.stuck[0]
+	p.stuck = p.stuck[1:]
+	first()
+	s.after(s.between(0, 600*time.Millisecond), func() { p.trickle(s) })
+}
+
 // Forward has another node execute a command.
 func (d *simDoor) Forward(to server.NodeID, f *server.Forwarded, done func(server.Answer)) {
 	e := d.node.table.Node(NodeID(to))

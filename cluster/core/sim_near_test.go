@@ -159,6 +159,12 @@ func (near *nearSim) hole(c *nearConn) {
 			s.count("near: connection broken in a black hole")
 			c.client.run(c.fail)
 		}
+		if s.random.IntN(2) == 0 {
+			s.count("near: connection trickles")
+			c.up.release()
+			c.down.trickle(s)
+			return
+		}
 		c.up.release()
 		c.down.release()
 	})
@@ -236,7 +242,8 @@ func (near *nearSim) countMiss(before, after nearcache.Stats) {
 // simNearFaults are the faults and branches that must happen with near caches.
 var simNearFaults = []string{
 	"near: client paused", "near: connection broken", "near: connection broken at the door", "near: connection in a black hole",
-	"near: connection broken in a black hole", "near: connection lost, and what rests on it", "near: hit", "near: miss, absent",
+	"near: connection broken in a black hole", "near: connection trickles", "near: version of an earlier reign",
+	"near: connection lost, and what rests on it", "near: hit", "near: miss, absent",
 	"near: miss, generation", "near: miss, lease", "near: miss, partition", "near: lease asked for with a read",
 	"near: lease cut short by the node's own", "near: lease over when it came", "near: lease renewed", "near: no lease granted",
 	"near: not stored, as it was out of date", "near: partition flushed", "near: partition told of before a handover",
