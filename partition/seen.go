@@ -20,8 +20,22 @@ const bucketCount = 64
 const allBuckets = 1<<bucketCount - 1
 
 // buckets holds, for the keys of each, the sequence number of the last batch that may have changed one. Who applies batches
-// does not keep them up: what a copy has applied is committed when it becomes the primary.
+// does not keep them up: what a copy has applied is committed when it becomes the primary, but for its buffer, which it executes then: see
+// RestOn.
 type buckets [bucketCount]uint64
+
+// RestOn has every reply from now on rest on a batch that was applied here, whatever it looks at: a copy that becomes the primary executes
+// what it had buffered, and does not know yet what of that is committed (R15).
+func (p *Partition) RestOn(seq uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.buckets == nil {
+		return
+	}
+	for i := range p.buckets {
+		p.buckets[i] = max(p.buckets[i], seq)
+	}
+}
 
 // bucketBit is a key's bucket, as a set of one. It takes the low bits of the hash: keys come by the high ones in walks.
 func bucketBit(h uint64) uint64 { return 1 << (h % bucketCount) }
