@@ -289,9 +289,6 @@ func (a *replica) change(s core.Step) error {
 	}
 	if n := len(s.Apply); n > 0 {
 		a.reached(s.Apply[n-1].Seq)
-		if a.leads.Load() { // it has just become the primary, and what it had buffered need not be committed (R15)
-			a.data.RestOn(s.Apply[n-1].Seq)
-		}
 	}
 	return nil
 }

@@ -103,13 +103,28 @@ func TestSeenBufferR15(t *testing.T) {
 	if err := p.Apply(batches[1]); err != nil { // executed as it takes over
 		t.Fatal(err)
 	}
-	p.RestOn(batches[1].Seq)
-	tx = NewTx(second)
-	tx.Begin(1000, 0)
-	tx.Find([]byte("b"))
-	tx.End()
-	if got, want := tx.Seen(), []Seen{{0, 2}}; !slices.Equal(got, want) {
-		t.Errorf("a look at what was buffered rests on %v, want %v", got, want)
+	third := mustStore(t, Options{Partitions: 1, Seed: Seed{1, 2}, Track: true})
+	chunk, _, _ := first.Partition(0).AppendChunk(nil, 0, 1<<20)
+	if err := third.Partition(0).LoadChunk(chunk); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what string
+		s    *Store
+		key  string
+		want []Seen
+	}{
+		{"what was buffered", second, "b", []Seen{{0, 2}}},
+		{"what was applied before", second, "a", []Seen{{0, 1}}},
+		{"what came with a chunk", third, "a", []Seen{{0, 2}}},
+	} {
+		tx := NewTx(c.s)
+		tx.Begin(1000, 0)
+		tx.Find([]byte(c.key))
+		tx.End()
+		if got := tx.Seen(); !slices.Equal(got, c.want) {
+			t.Errorf("a look at %s rests on %v, want %v", c.what, got, c.want)
+		}
 	}
 }
 

@@ -302,9 +302,6 @@ func (d *simDoor) change(p int, s *Step) (again bool) {
 			d.node.sim.fail("partition %d on %s: %v", p, d.node.id, err)
 		}
 	}
-	if n := len(s.Apply); n > 0 && d.part(p).rep.Primary() {
-		data.RestOn(s.Apply[n-1].Seq)
-	}
 	return false
 }
 
