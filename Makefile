@@ -66,8 +66,8 @@ differential-short: ## the same with 60000 commands, as `make test` does
 	$(GO) run ./internal/differential -n 60000
 
 .PHONY: sim
-sim: ## simulate SEEDS (1000) grids through faults: replication, failover, movement
-	$(GO) test ./cluster/core -run '^TestSim$$' -count=1 -v -sim.seeds $(SEEDS)
+sim: ## simulate SEEDS (1000) grids through faults: replication, failover, movement; and as many with near caches
+	$(GO) test ./cluster/core -run '^TestSim(Near)?$$' -count=1 -v -sim.seeds $(SEEDS)
 
 .PHONY: faults
 faults: ## kill, freeze, cut off and restart real nodes under load, and write docs/bench/faults.md; about half an hour

@@ -24,19 +24,7 @@ type flightID struct{ key, view string }
 
 // fetch reads a key from its node and has the answer stored.
 //
-// A flight is joined only while its snapshot is current:
-//
-//	1 A sends GET k, which is executed; the reply is on its way
-//	2 B of the same program sends SET k and has its acknowledgement
-//	3 B reads k: were it to wait for A's reply, it would not read what it has written
-//
-// With B's write the snapshot is no longer current, and B sends a request of its own.
-//
-// Nor is one joined that began longer ago than the age that a read may have:
-//
-//	1 A sends GET k, which is executed; the reply waits at the node behind another one, which is pending
-//	2 somebody else writes k, and has the acknowledgement; the push waits behind that reply as well
-//	3 B reads k, much later: A's reply, when it comes, is as old as A's request
+// It waits for another's reply instead where nearcache.Cache.Joinable allows that.
 func (n *near) fetch(ctx context.Context, st *nearState, k nearcache.Key, view string, args []string) (protocol.Value, error) {
 	if v, ok, err := n.fetchNear(ctx, st, k, view, args); ok {
 		return v, err
@@ -92,7 +80,7 @@ func (n *near) board(id flightID, st *nearState, snapshot nearcache.Snapshot) (f
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := n.now()
-	if f := n.mu.flights[id]; f != nil && f.state == st && st.cache.Current(f.snapshot) && now-f.began < nearcache.Time(n.options.Staleness) {
+	if f := n.mu.flights[id]; f != nil && f.state == st && st.cache.Joinable(f.snapshot, f.began, now, nearcache.Time(n.options.Staleness)) {
 		return f, false
 	}
 	f = &flight{state: st, snapshot: snapshot, began: now, done: make(chan struct{})}

@@ -102,10 +102,7 @@ func (l *nearLink) lease(ctx context.Context) (v protocol.Value, err error) {
 	}
 }
 
-// granted takes a lease: the reader calls it, in order with the pushes that came before. It lasts from when it was asked for:
-//
-//	1 the client asks; the node grants 1 s, and from then on may let a successor write after 1 s
-//	2 the answer takes 0.8 s: counted from its arrival the lease would end 0.8 s after that
+// granted takes a lease: the reader calls it, in order with the pushes that came before. It lasts from when it was asked for.
 func (l *nearLink) granted(sent nearcache.Time, v protocol.Value) {
 	d := time.Duration(0)
 	switch {
@@ -115,10 +112,12 @@ func (l *nearLink) granted(sent nearcache.Time, v protocol.Value) {
 	case v.Kind == ':':
 		d = min(time.Duration(v.Int)*time.Millisecond, l.near.options.Staleness)
 	}
-	until := sent + nearcache.Time(d)
+	until, holds := l.link.Grant(sent, nearcache.Time(d), l.near.now())
 	l.grant.Store(int64(d))
 	l.until.Store(int64(until))
-	l.link.SetLease(until)
+	if !holds {
+		return
+	}
 	select {
 	case l.fresh <- struct{}{}:
 	default:

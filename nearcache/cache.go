@@ -179,6 +179,24 @@ func (c *Cache) Current(s Snapshot) bool {
 		c.generations.of(s.stripeHash).Load() == s.generation
 }
 
+// Joinable reports whether a read may wait at now for the reply to another one of the same key, which began, and then took the snapshot s,
+// at some time; staleness is the age that what is read may have.
+//
+// The snapshot must be current:
+//
+//	1 A sends GET k, which is executed; the reply is on its way
+//	2 B of the same program sends SET k and has its acknowledgement
+//	3 B reads k: were it to wait for A's reply, it would not read what it has written
+//
+// and the other one must not have begun too long ago:
+//
+//	1 A sends GET k, which is executed; the reply waits at the node behind another one, which is pending
+//	2 somebody else writes k, and has the acknowledgement; the push waits behind that reply as well
+//	3 B reads k, much later: A's reply, when it comes, is as old as A's request
+func (c *Cache) Joinable(s Snapshot, began, now, staleness Time) bool {
+	return c.Current(s) && now-began < staleness
+}
+
 // Store keeps a copy of value for k until expiry (Never: as long as it is current), as the answer to a request that was sent
 // after s was taken for k. It reports whether it did: it does not where s is no longer current, where expiry is not after
 // now, where no node serves the partition, or where the entry is too large (see ItemBytesMax).

@@ -38,7 +38,7 @@
 //	... send it on the link's connection, wait for the reply ...
 //	cache.Store(k, s, value, expiry, now)                    // copies value; refused where s is no longer current
 //
-// A request that waits for another's reply (one flight a key) may do so only while that one's snapshot is Current.
+// A request that waits for another's reply (one flight a key) may do so only where Joinable says so.
 // The entry has the snapshot's PE and g, not those at the time of Store. What comes between is seen at the next Get.
 //
 // # What the caller does, for the rule to hold
@@ -49,7 +49,8 @@
 //     the connection of the link that its node has, and on no other. Link.Close at any error of the connection.
 //  3. What a connection delivers is applied in the order in which it arrives: Invalidate and its like before SetLease and
 //     before a reply that came behind them is handed to anybody. Replies may be stored any time later, by any goroutine.
-//  4. A lease's end is the time at which the request for it was sent, plus the lesser of the wanted and the granted time.
+//  4. A lease's end is the time at which the request for it was sent, plus the lesser of the wanted and the granted time:
+//     Link.Grant.
 //  5. Invalidate a key when a write to it is sent, and again before its outcome is handed on; likewise when it was read past
 //     the near cache. InvalidateAll where the keys are not known.
 //  6. now is read before the call; no later one is used for what was looked up.

@@ -187,6 +187,18 @@ func (l *Link) SetLease(until Time) bool {
 	return true
 }
 
+// Grant is SetLease by the rule: a lease that was asked for at some time and granted for so long has come at now. It counts from the
+// asking:
+//
+//	1 the client asks; the node grants 1 s, and from then on may let a successor write after 1 s
+//	2 the answer takes 0.8 s: counted from its arrival the lease would end 0.8 s after that
+//
+// It returns the lease's end, and whether that is still to come.
+func (l *Link) Grant(asked, granted, now Time) (until Time, holds bool) {
+	until = asked + granted
+	return until, l.SetLease(until) && now < until
+}
+
 // Lease answers up to when what the node has said holds, 0 where there is no lease.
 func (l *Link) Lease() Time {
 	r := l.cache.routes

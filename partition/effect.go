@@ -134,6 +134,10 @@ func (p *Partition) ApplyBehind(b Batch, bound Bound) error {
 	if len(r.b) > 0 {
 		return fmt.Errorf("%w: %d bytes after the last effect", ErrBatch, len(r.b))
 	}
+	if p.buckets != nil {
+		p.buckets.seal(p.looked, b.Seq, true)
+	}
+	p.looked = 0
 	p.seq, p.logMs = b.Seq, max(p.logMs, b.TimeMs)
 	p.tidy(compactFloorBytes + 2*len(b.Effects))
 	return nil
@@ -145,6 +149,9 @@ func (p *Partition) applyEffect(r *effectReader, bound Bound) error {
 		return fmt.Errorf("%w: effect without code, database or key", ErrBatch)
 	}
 	h := p.store.seed.hash(key)
+	if p.looked |= bucketBit(h); op == opSwapDB || op == opFlushDB {
+		p.looked = allBuckets
+	}
 	var apply func() bool // false: impossible on this key
 	switch op {
 	case opSet:

@@ -20,7 +20,8 @@ const bucketCount = 64
 const allBuckets = 1<<bucketCount - 1
 
 // buckets holds, for the keys of each, the sequence number of the last batch that may have changed one. Who applies batches
-// does not keep them up: what a copy has applied is committed when it becomes the primary.
+// keeps them up as well: a copy that becomes the primary shows what it had buffered, or had been filled with, and all of that need not be
+// committed yet (R15).
 type buckets [bucketCount]uint64
 
 // bucketBit is a key's bucket, as a set of one. It takes the low bits of the hash: keys come by the high ones in walks.
@@ -37,6 +38,13 @@ func (b *buckets) seal(looked, seq uint64, changed bool) (seen uint64) {
 		seen = max(seen, *last)
 	}
 	return seen
+}
+
+// restOn has every key count as changed by a batch, unless a later one has.
+func (b *buckets) restOn(seq uint64) {
+	for i := range b {
+		b[i] = max(b[i], seq)
+	}
 }
 
 // Seen is what the transaction's reply rests on: for each partition where it has looked up or changed keys, the newest batch

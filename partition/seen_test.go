@@ -81,6 +81,53 @@ func TestSeenR12(t *testing.T) {
 	}
 }
 
+// What a copy executes as it becomes the primary need not be committed yet: who looks at it waits (R15).
+func TestSeenBufferR15(t *testing.T) {
+	var batches []Batch
+	first := mustStore(t, Options{Partitions: 1, Seed: Seed{1, 2}, Track: true, Sink: func(_ *Partition, b Batch) bool {
+		b.Effects = slices.Clone(b.Effects)
+		batches = append(batches, b)
+		return false
+	}})
+	second := mustStore(t, Options{Partitions: 1, Seed: Seed{1, 2}, Track: true})
+	tx := NewTx(first)
+	for _, key := range []string{"a", "b"} {
+		tx.Begin(1000, 0)
+		tx.SetString([]byte(key), nil, StringAuto, 0)
+		tx.End()
+	}
+	p := second.Partition(0)
+	if err := p.Apply(batches[0]); err != nil { // committed
+		t.Fatal(err)
+	}
+	if err := p.Apply(batches[1]); err != nil { // executed as it takes over
+		t.Fatal(err)
+	}
+	third := mustStore(t, Options{Partitions: 1, Seed: Seed{1, 2}, Track: true})
+	chunk, _, _ := first.Partition(0).AppendChunk(nil, 0, 1<<20)
+	if err := third.Partition(0).LoadChunk(chunk); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what string
+		s    *Store
+		key  string
+		want []Seen
+	}{
+		{"what was buffered", second, "b", []Seen{{0, 2}}},
+		{"what was applied before", second, "a", []Seen{{0, 1}}},
+		{"what came with a chunk", third, "a", []Seen{{0, 2}}},
+	} {
+		tx := NewTx(c.s)
+		tx.Begin(1000, 0)
+		tx.Find([]byte(c.key))
+		tx.End()
+		if got := tx.Seen(); !slices.Equal(got, c.want) {
+			t.Errorf("a look at %s rests on %v, want %v", c.what, got, c.want)
+		}
+	}
+}
+
 // A batch that its sink settles at once is waited for by nobody, and still is a change to who has marked its key. What comes after it,
 // not settled, is waited for as ever (R12).
 func TestSeenSettledR12(t *testing.T) {

@@ -47,6 +47,7 @@ type Options struct {
 	Limits     *Limits // nil: NewLimits
 	Sink       Sink    // nil: batches are sealed and dropped
 	Track      bool    // Tx.Seen answers; for those who let replies wait for commits
+	Space      *Space  // where the data lies; nil: a space of its own
 }
 
 // Store is all partitions of a node, and the memory they share.
@@ -75,9 +76,12 @@ func NewStore(o Options) (*Store, error) {
 		o.Limits = NewLimits()
 	}
 	s := &Store{
-		Space: NewSpace(), Limits: o.Limits, seed: o.Seed, sink: o.Sink,
+		Space: o.Space, Limits: o.Limits, seed: o.Seed, sink: o.Sink,
 		shift: slotShift(o.Partitions), reaper: make(chan releaser, reaperQueueMax),
 		stop: make(chan struct{}),
+	}
+	if s.Space == nil {
+		s.Space = NewSpace()
 	}
 	for id := range o.Partitions {
 		p := &Partition{ID: id, store: s}

@@ -247,6 +247,9 @@ func (p *Partition) LoadChunk(chunk []byte) error {
 		}
 	}
 	p.seq, p.settled, p.logMs = head.seq, 0, max(p.logMs, head.timeMs)
+	if p.buckets != nil {
+		p.buckets.restOn(head.seq) // whoever sent it need not have committed what it shows
+	}
 	p.tidy(compactFloorBytes)
 	return nil
 }

@@ -79,7 +79,7 @@ func cmdWait(c *Call) {
 		if left := end - s.srv.clock(); left > 0 {
 			after = min(after, left)
 		}
-		time.AfterFunc(after, func() { s.loop.Post(look) })
+		s.srv.after(after, func() { s.loop.Post(look) })
 	}
 	lookLater()
 }

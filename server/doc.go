@@ -78,6 +78,7 @@
 //	                epoll_accept_linux.go accepting, epoll_syscall_linux.go system calls of the hot path
 //	goroutine.go    the goroutine driver; goroutine_conn.go a connection; driver_other.go chooses it
 //	mailbox.go      functions posted to a loop
+//	attach.go       a server without sockets, on somebody else's time
 //	system_unix.go  what the system knows of this process; version.go what we say we are
 //	invariants.go   checks under the build tag invariants, which invariants_on.go and invariants_off.go tell
 //

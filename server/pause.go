@@ -15,7 +15,7 @@ type pauseState struct {
 	mu   struct {
 		sync.Mutex
 		until time.Duration // by the server's clock
-		timer *time.Timer
+		timer Timer
 	}
 }
 
@@ -41,7 +41,7 @@ func (srv *Server) pause(d time.Duration, onlyWrites bool) {
 	if p.mu.timer != nil {
 		p.mu.timer.Stop()
 	}
-	p.mu.timer = time.AfterFunc(p.mu.until-srv.clock(), srv.unpause)
+	p.mu.timer = srv.after(p.mu.until-srv.clock(), srv.unpause)
 }
 
 // unpause ends a pause and wakes the sessions that wait for it.

@@ -47,7 +47,7 @@ type relay struct {
 		asking  bool                  // a question is under way, or about to be
 		cast    uint64                // the version of casts of whose prefixes the owner tells; 0: of none
 		used    time.Duration         // when somebody was noted last
-		lapse   *time.Timer           // ends until
+		lapse   Timer                 // ends until
 	}
 }
 
@@ -124,7 +124,7 @@ func (r *relay) note(t *tracker, keys [][]byte) bool {
 func (r *relay) startLocked() {
 	if !r.mu.asking {
 		r.mu.asking, r.mu.wait = true, relayWait
-		go r.ask(0)
+		r.srv.after(0, func() { r.ask(0) })
 	}
 }
 
@@ -183,9 +183,9 @@ func (r *relay) answered(sent time.Duration, version uint64, a Answer) {
 		r.mu.until, r.mu.asking, r.mu.cast = 0, false, 0
 		return
 	}
-	r.mu.lapse = time.AfterFunc(r.mu.until-now, r.lapsed)
+	r.mu.lapse = r.srv.after(r.mu.until-now, r.lapsed)
 	wait := r.mu.wait
-	time.AfterFunc(relayPause, func() { r.ask(wait) })
+	r.srv.after(relayPause, func() { r.ask(wait) })
 }
 
 // lapsed ends what no answer has prolonged.

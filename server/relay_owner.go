@@ -22,8 +22,9 @@ type guestReader struct {
 		prefixes []string     // of the door's clients with BCAST
 		answer   func(Answer) // to the question that waits; nil: none does
 		asked    uint64       // questions
-		timer    *time.Timer  // ends the waiting
+		timer    Timer        // ends the waiting
 		gone     bool
+		soon     bool // the question is about to be answered
 	}
 }
 
@@ -67,11 +68,23 @@ func (r *guestReader) Lost(p int, key []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mu.parts.remove(p)
-	if key != nil {
-		r.mu.add(key, origin{}, r.srv.pushKeysMax())
-	} else {
+	if key == nil {
 		r.mu.all = true
+		r.tellLocked()
+		return
 	}
+	r.mu.add(key, origin{}, r.srv.pushKeysMax())
+	if !r.mu.soon { // the partition's other keys follow, and go in the same answer
+		r.mu.soon = true
+		r.srv.after(0, r.tell)
+	}
+}
+
+// tell answers the question that waits, where there is something to tell.
+func (r *guestReader) tell() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.soon = false
 	r.tellLocked()
 }
 
@@ -111,7 +124,7 @@ func (r *guestReader) ask(f *Forwarded, answer func(Answer)) {
 		return
 	}
 	asked := r.mu.asked
-	r.mu.timer = time.AfterFunc(wait, func() {
+	r.mu.timer = r.srv.after(wait, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if r.mu.asked == asked {

@@ -275,7 +275,7 @@ func (t *task) run(done func(reply []byte)) {
 			done(errorReply(t.srv.notServed()))
 		default:
 			t.pause = min(max(2*t.pause, retryPauseMin), retryPauseMax)
-			time.AfterFunc(t.pause, func() {
+			t.srv.after(t.pause, func() {
 				t.run(done)
 				t.srv.flush()
 			})
@@ -416,7 +416,7 @@ func (t *task) await(rests []Rest, wrote bool, a Answer, done func(Answer)) bool
 		return t.srv.router.Await(rests, answer)
 	}
 	var once sync.Once
-	timer := time.AfterFunc(left, func() { once.Do(func() { answer(errTooLate) }) })
+	timer := t.srv.after(left, func() { once.Do(func() { answer(errTooLate) }) })
 	if t.srv.router.Await(rests, func(err error) {
 		timer.Stop()
 		once.Do(func() { answer(err) })

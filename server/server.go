@@ -38,6 +38,10 @@ type Options struct {
 	// Sleeps counts how often the machine was suspended, as Clock.Look does: what a loop has executed when that changes is not
 	// answered, and the connection ends. nil: nothing that is answered rests on a lease.
 	Sleeps func() uint64
+
+	// Of simulations: see Attach.
+	Timing Timing           // nil: Clock, and the system's timers
+	Space  *partition.Space // where the data lies; nil: a space of its own
 }
 
 // Server is one node's doors, and the commands behind them.
@@ -54,6 +58,7 @@ type Server struct {
 	addr     string // of the grid door, with its real port
 	cluster  string // of the cluster door, the same
 	started  time.Time
+	timing   Timing       // nil: the system's
 	offset   atomic.Int64 // wall clock - clock, in ns; never makes wallMs go back
 
 	nextSessionID atomic.Int64
@@ -121,19 +126,22 @@ func New(o Options) (*Server, error) {
 	if config.exposed && config.RequirePass() == "" {
 		return nil, ErrExposed
 	}
-	store, err := partition.NewStore(partition.Options{Partitions: o.Partitions, Seed: o.Seed, Limits: config.limits, Sink: o.Sink, Track: o.Router != nil})
+	store, err := partition.NewStore(partition.Options{Partitions: o.Partitions, Seed: o.Seed, Limits: config.limits, Sink: o.Sink, Track: o.Router != nil, Space: o.Space})
 	if err != nil {
 		return nil, err
 	}
 	srv := &Server{
 		options: o, config: config, store: store, log: o.Logger, router: o.Router,
-		started: o.Clock.Started(), done: make(chan struct{}), stop: make(chan struct{}), family: drawFamily(),
+		started: o.Clock.Started(), timing: o.Timing, done: make(chan struct{}), stop: make(chan struct{}), family: drawFamily(),
+	}
+	if o.Timing != nil {
+		srv.started = o.Timing.Started()
 	}
 	if up, ok := o.Router.(Upstream); ok {
 		srv.upstream, srv.nearRows = up, nearRowsOf(up)
 	}
 	srv.runID = fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32())
-	srv.offset.Store(time.Now().UnixNano() - int64(srv.clock()))
+	srv.offset.Store(srv.wallBase())
 	srv.sessions.byID = map[int64]*Session{}
 	srv.guests.byNode = map[NodeID]*guest{}
 	srv.stats.mu.errors = map[string]int64{}
@@ -195,9 +203,6 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	})
 	return err
 }
-
-// clock is the time since the server started.
-func (srv *Server) clock() time.Duration { return srv.options.Clock.Now() }
 
 // wallMs turns a time of clock into ms since 1970. It never goes back, whatever the system's clock does.
 func (srv *Server) wallMs(at time.Duration) int64 {

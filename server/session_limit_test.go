@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/neargrid/neargrid/internal/clock"
 )
 
 // limitTest is a session on its own, whose clock is moved by hand.
@@ -25,9 +27,18 @@ func newLimitTest(t *testing.T, o Options) *limitTest {
 	return &limitTest{t, srv, srv.newSession(noLoop{t}, connInfo{}).(*Session)}
 }
 
+// later is a time at which the clock stands.
+type later struct {
+	*clock.Clock
+	now time.Duration
+}
+
+func (l later) Now() time.Duration                    { return l.now }
+func (l later) After(d time.Duration, f func()) Timer { return time.AfterFunc(d, f) }
+
 // pass moves the clock on and ticks the session.
 func (l *limitTest) pass(d time.Duration) {
-	l.srv.started = l.srv.started.Add(-d)
+	l.srv.timing = later{l.srv.options.Clock, l.srv.clock() + d}
 	l.s.Tick(time.Time{})
 }
 

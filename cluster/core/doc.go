@@ -48,5 +48,6 @@
 //	marks.go    which branches a simulation has reached
 //
 // The rules have numbers, R1 to R34; docs/REPLICATION.md has them, as they are carried out here. sim_test.go is the
-// simulation, and internal/mutants plants the bugs that it must find.
+// simulation, sim_near_test.go the same with near caches: there tests import server, partition and nearcache. internal/mutants plants the
+// bugs that they must find.
 package core

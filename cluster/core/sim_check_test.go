@@ -52,6 +52,9 @@ func (o *oracle) read(client, p, key int, value uint64, start time.Duration, out
 func (o *oracle) wasReset(p int) {
 	o.sim.count("reset")
 	o.entries[p] = nil
+	if o.sim.near != nil {
+		o.sim.near.check.emptied(p)
+	}
 	for key := range simKeys {
 		o.record(1000+len(o.histories[p][key]), p, key, registerInput{true, 0}, 0, o.sim.now, never)
 	}
@@ -72,6 +75,9 @@ func (o *oracle) committed(n *simNode, p int) {
 			o.sim.fail("partition %d: %s commits entry %d, which nobody has executed", p, n.id, seq)
 		}
 		o.entries[p] = append(o.entries[p], name)
+		if o.sim.near != nil {
+			o.sim.near.check.committed(p, executedEntry{p, rep.log.epochOf(seq), seq}, rep.row.Reign)
+		}
 	}
 	for seq := rep.log.base + 1; seq <= min(rep.commit, uint64(len(o.entries[p]))); seq++ {
 		if got, want := entryName(rep.log.at(seq)), o.entries[p][seq-1]; got != want {
@@ -177,6 +183,12 @@ func (s *sim) rowUnsettled(r *Row, copies int) string {
 		}
 		if b.rep.applied != a.rep.log.last || a.rep.commit != a.rep.log.last {
 			return fmt.Sprintf("partition %d: %s has applied %d of %d, commit %d", r.Partition, m, b.rep.applied, a.rep.log.last, a.rep.commit)
+		}
+		if s.near != nil {
+			if a, b := first.door.content(r.Partition), n.door.content(r.Partition); a != b {
+				s.fail("partition %d: what %s and %s hold differs: digests %x and %x", r.Partition, r.Primary, m, a, b)
+			}
+			continue
 		}
 		if !maps.Equal(a.store, b.store) {
 			s.fail("partition %d: %s holds %v, %s holds %v", r.Partition, r.Primary, a.store, m, b.store)

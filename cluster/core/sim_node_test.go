@@ -27,6 +27,7 @@ type simNode struct {
 	leases   *Leases
 	opt      Options
 	parts    []*simPart
+	door     *simDoor      // nil where near caches take no part
 	vouched  time.Duration // R10
 	observer *Controller
 	ticks    int
@@ -91,6 +92,9 @@ func (n *simNode) start() {
 		opt.Marks = &s.marks
 		n.observer = NewController(opt)
 	}
+	if s.near != nil {
+		n.door = newSimDoor(n)
+	}
 	n.tickFrom(n.inc)
 }
 
@@ -104,7 +108,12 @@ func (n *simNode) tickFrom(inc Incarnation) {
 	n.sim.after(n.sim.between(simTick-simTick/10, simTick), func() { n.tickFrom(inc) })
 }
 
-func (n *simNode) crash() { n.up, n.paused, n.backlog, n.parts = false, false, nil, nil }
+func (n *simNode) crash() {
+	n.up, n.paused, n.backlog, n.parts = false, false, nil, nil
+	if n.door != nil {
+		n.door.close()
+	}
+}
 
 func (n *simNode) pause(d time.Duration) {
 	n.sim.count("pause")
@@ -136,7 +145,12 @@ func (n *simNode) tick() {
 		n.beacons()
 	}
 	for p, part := range n.parts {
-		n.carryOut(p, part.rep.Tick(n.clock()))
+		held := part.rep.Held()
+		step := part.rep.Tick(n.clock())
+		if n.door != nil {
+			n.door.ticked(p, held)
+		}
+		n.carryOut(p, step)
 		if p >= len(n.table.Rows) || n.table.Rows[p].Primary != n.member() {
 			continue
 		}
@@ -227,14 +241,25 @@ func (n *simNode) follow(d Delta) {
 	for i := range d.Rows {
 		p := d.Rows[i].Partition
 		t.Rows[p] = d.Rows[i].Clone()
-		steps[p] = n.parts[p].rep.ApplyRow(&d.Rows[i], n.clock())
+		rep := n.parts[p].rep
+		led, reign := rep.Primary(), rep.Row().Reign
+		steps[p] = rep.ApplyRow(&d.Rows[i], n.clock())
+		if n.door != nil {
+			n.door.rowApplied(p, led, led && rep.Primary() && rep.Row().Reign == reign)
+		}
 	}
 	n.table = t
 	n.leases.TableApplied(d.Version)
 	n.leases.Prune(func(m Member) bool { return !t.current(m) }, n.clock())
+	if n.door != nil {
+		n.door.followed()
+	}
 	for i := range d.Rows {
 		p := d.Rows[i].Partition
 		n.carryOut(p, steps[p])
+		if n.door != nil {
+			n.door.open(p)
+		}
 		if !n.parts[p].rep.Primary() {
 			n.parts[p].waiting = nil // their clients will not know
 		}
@@ -244,21 +269,13 @@ func (n *simNode) follow(d Delta) {
 // carryOut does what a Step asks for.
 func (n *simNode) carryOut(p int, s Step) {
 	part := n.parts[p]
-	if s.Wipe {
-		part.store, part.lastSeq, part.floor = map[int]uint64{}, map[int]uint64{}, 0
+	change := part.change
+	if n.door != nil {
+		change = func(s *Step) bool { return n.door.change(p, s) }
 	}
-	if s.Load != nil {
-		part.load(s.Load)
-	}
-	for _, e := range s.Apply {
-		kind, key, value := decodeOp(e.Payload)
-		if kind == opFlush && s.Bound != WalkDone {
-			n.carryOut(p, part.rep.RestartWalk(s.Answer))
-			return
-		}
-		if kind == opFlush || keyHash(key) < s.Bound {
-			part.apply(kind, key, value, e.Seq)
-		}
+	if again := change(&s); again {
+		n.carryOut(p, part.rep.RestartWalk(s.Answer))
+		return
 	}
 	if a := s.Answer; a != nil {
 		ack := *a
@@ -277,6 +294,26 @@ func (n *simNode) carryOut(p int, s Step) {
 	}
 }
 
+// change brings the data to where a step says; again: a whole database changes under a walk, which must start anew.
+func (part *simPart) change(s *Step) (again bool) {
+	if s.Wipe {
+		part.store, part.lastSeq, part.floor = map[int]uint64{}, map[int]uint64{}, 0
+	}
+	if s.Load != nil {
+		part.load(s.Load)
+	}
+	for _, e := range s.Apply {
+		kind, key, value := decodeOp(e.Payload)
+		if kind == opFlush && s.Bound != WalkDone {
+			return true
+		}
+		if kind == opFlush || keyHash(key) < s.Bound {
+			part.apply(kind, key, value, e.Seq)
+		}
+	}
+	return false
+}
+
 // pump sends what there is for one copy.
 func (n *simNode) pump(p int, m Member) {
 	rep := n.parts[p].rep
@@ -288,7 +325,11 @@ func (n *simNode) pump(p int, m Member) {
 		n.sim.send(n.id, m.Node, func(peer *simNode) { peer.carryOut(p, peer.parts[p].rep.OnAppend(a)) })
 	}
 	if start, ok := rep.WantsChunk(m); ok {
-		data, end := n.parts[p].cutChunk(start, n.sim.setup.wholeWalks)
+		cut := n.parts[p].cutChunk
+		if n.door != nil {
+			cut = n.door.chunkOf(p)
+		}
+		data, end := cut(start, n.sim.setup.wholeWalks)
 		c := rep.Chunk(m, data, end, n.clock())
 		n.sim.send(n.id, m.Node, func(peer *simNode) { peer.carryOut(p, peer.parts[p].rep.OnChunk(c)) })
 	}
@@ -304,6 +345,9 @@ func (n *simNode) peerReset(m Member) {
 func (n *simNode) release(part *simPart) {
 	if !part.rep.Primary() {
 		return
+	}
+	if n.door != nil {
+		n.door.release(part.rep.Partition)
 	}
 	still := part.waiting[:0]
 	for _, w := range part.waiting {

@@ -19,11 +19,22 @@ var (
 // TestSim runs grids through faults, one for each seed. A failing seed replays exactly: -sim.first SEED -sim.seeds 1.
 // Over the whole run every fault and every branch of the rules must have been reached.
 func TestSim(t *testing.T) {
+	runSims(t, false, simFaults)
+}
+
+// TestSimNear is TestSim with near caches: clients that hold what they have read, and the servers that tell them.
+func TestSimNear(t *testing.T) {
+	runSims(t, true, slices.Concat(simFaults, simNearFaults))
+}
+
+// runSims runs simulations, and fails where one does, or where a fault or a branch was never reached.
+func runSims(t *testing.T, near bool, mustHappen []string) {
 	var marks Marks
 	faults := map[string]int{}
 	for seed := *simFirst; seed < *simFirst+uint64(*simSeeds); seed++ {
-		s := newSim(seed)
+		s := newSim(seed, near)
 		s.run()
+		s.close()
 		if s.failure != "" {
 			t.Fatalf("seed %d: %s\n%s", seed, s.failure, s.transcript())
 		}
@@ -43,13 +54,31 @@ func TestSim(t *testing.T) {
 			t.Errorf("%s was never reached", Mark(i))
 		}
 	}
-	for _, name := range simFaults {
+	for _, name := range mustHappen {
 		if faults[name] == 0 {
 			t.Errorf("the fault %q never happened", name)
 		}
 	}
 	if faults["history too hard to judge"] > 0 {
 		t.Errorf("%d histories were too hard to judge", faults["history too hard to judge"])
+	}
+}
+
+// TestSimReplays: a seed gives the same run again.
+func TestSimReplays(t *testing.T) {
+	for _, near := range []bool{false, true} {
+		for seed := uint64(1); seed <= 6; seed++ {
+			var runs [2]string
+			for i := range runs {
+				s := newSim(seed, near)
+				s.run()
+				s.close()
+				runs[i] = fmt.Sprintf("%d events until %s, %v, next random number %d, %s", s.order, s.now, s.faults, s.random.Uint64(), s.failure)
+			}
+			if runs[0] != runs[1] {
+				t.Errorf("seed %d, near %v:\n%s\n%s", seed, near, runs[0], runs[1])
+			}
+		}
 	}
 }
 

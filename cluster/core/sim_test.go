@@ -20,6 +20,8 @@ import (
 // sim_client_test.go  clients and their histories
 // sim_check_test.go   invariants at every step, convergence, linearizability
 // sim_run_test.go     the tests
+//
+// With near caches nodes have real servers and stores, and clients talk to those: sim_near_test.go.
 
 const (
 	simKeys       = 3 // of each partition
@@ -72,6 +74,7 @@ type sim struct {
 	faulty  bool
 	control simControl
 	clients []*simClient
+	near    *nearSim // nil: near caches take no part
 	oracle  oracle
 	faults  map[string]int
 	marks   Marks
@@ -79,10 +82,14 @@ type sim struct {
 	failure string
 }
 
-func newSim(seed uint64) *sim {
+func newSim(seed uint64, near bool) *sim {
 	random := rand.New(rand.NewPCG(seed, 0x6e656172))
 	s := &sim{random: random, cut: map[[2]NodeID]bool{}, faults: map[string]int{}}
 	s.setup = drawSetup(random)
+	if near {
+		s.setup.clients = 0
+		s.near = newNearSim(s)
+	}
 	s.oracle = newOracle(s)
 	s.control.table = &Table{}
 	for range s.setup.nodes {
@@ -213,14 +220,25 @@ func (s *sim) run() {
 	for _, c := range s.clients {
 		c.next()
 	}
+	if s.near != nil {
+		s.near.begin()
+	}
 	s.runUntil(s.now+s.setup.faults, nil)
 	s.heal()
 	s.runUntil(s.now+time.Second, nil)
 	for _, c := range s.clients {
 		c.stopped = true
 	}
+	if s.near != nil {
+		s.near.stopped = true
+	}
 	s.runUntil(s.now+simClientTimeout+time.Second, nil) // so that every operation has an end on record
 	s.settle("at last")
+	if s.near != nil {
+		s.near.end()
+		s.oracle.end()
+		return
+	}
 	s.readAll()
 	s.oracle.end()
 }
@@ -513,6 +531,9 @@ func (s *sim) heal() {
 		if n.paused {
 			n.resume()
 		}
+	}
+	if s.near != nil {
+		s.near.heal()
 	}
 }
 
