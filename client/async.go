@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -93,8 +94,15 @@ func (c *conn) begin(after Sent, lines [][]string, done func([]protocol.Value, e
 	if err == nil && c.fullLocked(k.want) {
 		err = errFull
 	}
+	ended := err == nil && !c.leadLocked(k)
+	if ended {
+		err = io.EOF
+	}
 	if err != nil {
 		c.mu.Unlock()
+		if ended {
+			c.fail(err)
+		}
 		k.free()
 		return 0, &ConnError{Node: c.node.addr, Op: "send", Err: err}
 	}

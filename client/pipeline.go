@@ -111,7 +111,7 @@ func (c *Client) batch(ctx context.Context, lines [][]string) []Result {
 	again := make([]bool, len(lines))
 	parts := c.divide(lines)
 	for _, p := range parts {
-		p.start(ctx)
+		p.start(ctx, len(parts) == 1)
 	}
 	for _, p := range parts {
 		p.finish(ctx, lines, results, again)
@@ -155,7 +155,8 @@ func (c *Client) divide(lines [][]string) []*part {
 	return parts
 }
 
-func (p *part) start(ctx context.Context) {
+// start sends a part. only tells whether its replies are all that is waited for.
+func (p *part) start(ctx context.Context, only bool) {
 	if p.err = ctx.Err(); p.err != nil {
 		p.err = &ConnError{Node: p.node.addr, Op: "send", Err: p.err}
 		return
@@ -168,6 +169,7 @@ func (p *part) start(ctx context.Context) {
 		return
 	}
 	p.call = p.conn.newCall(len(p.lines))
+	p.call.waits = only
 	if p.err = p.conn.enqueue(ctx, p.call, p.lines); p.err != nil {
 		p.call.free()
 	}
