@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"io"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -94,14 +93,16 @@ func (c *conn) begin(after Sent, lines [][]string, done func([]protocol.Value, e
 	if err == nil && c.fullLocked(k.want) {
 		err = errFull
 	}
-	ended := err == nil && !c.leadLocked(k)
-	if ended {
-		err = io.EOF
+	var ended error
+	if err == nil {
+		if ended = c.leadLocked(k); ended != nil {
+			err = ended
+		}
 	}
 	if err != nil {
 		c.mu.Unlock()
-		if ended {
-			c.fail(err)
+		if ended != nil {
+			c.fail(ended)
 		}
 		k.free()
 		return 0, &ConnError{Node: c.node.addr, Op: "send", Err: err}

@@ -42,7 +42,9 @@ func (c *conn) newCall(want int) *call {
 	k := c.node.client.calls.Get().(*call)
 	k.want, k.err, k.hook, k.then, k.waits, k.leads = want, nil, nil, nil, false, false
 	k.state.Store(callWaiting)
-	k.replies = k.one[:0]
+	if k.replies = k.one[:0]; want > 1 {
+		k.replies = make([]protocol.Value, 0, want)
+	}
 	return k
 }
 

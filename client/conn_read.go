@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"time"
@@ -133,21 +134,23 @@ func (c *conn) resumeLocked() {
 	c.resume <- struct{}{} // there is room: the goroutine has stepped back, and nobody else resumes it
 }
 
-// leadLocked finds a reader for a call that is about to be enqueued, where there is none: its caller, where it will wait for it. It
-// returns false where the connection has ended while nobody looked: nothing is sent on it any more.
-func (c *conn) leadLocked(k *call) bool {
+// leadLocked finds a reader for a call that is about to be enqueued, where there is none: its caller, where it will wait for it. An
+// error says that the connection has ended while nobody looked, or must: nothing is sent on it any more. The caller has it fail.
+func (c *conn) leadLocked(k *call) error {
 	if c.mu.reader != readerNobody {
-		return true
+		return nil
 	}
 	switch seen := c.socket.lookNow(); {
 	case seen == sightEnd:
-		return false
+		return io.EOF
+	case seen == sightBytes && c.socket.early[0] != '>':
+		return errUnasked // it would be taken for the reply to this call
 	case seen == sightNothing && k.waits:
 		c.mu.reader, k.leads = readerCaller, true
 	default:
 		c.resumeLocked()
 	}
-	return true
+	return nil
 }
 
 // lead reads for a call of one's own until it is answered, its context ends, or the goroutine must go on.

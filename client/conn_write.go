@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"io"
 	"runtime"
 
 	"github.com/neargrid/neargrid/protocol"
@@ -18,9 +17,9 @@ func (c *conn) enqueue(ctx context.Context, k *call, lines [][]string) error {
 			return &ConnError{Node: c.node.addr, Op: "send", Err: err}
 		}
 		if !c.fullLocked(k.want) {
-			if !c.leadLocked(k) {
+			if err := c.leadLocked(k); err != nil {
 				c.mu.Unlock()
-				c.fail(io.EOF)
+				c.fail(err)
 				continue
 			}
 			c.putLocked(k, lines)
