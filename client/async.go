@@ -93,17 +93,13 @@ func (c *conn) begin(after Sent, lines [][]string, done func([]protocol.Value, e
 	if err == nil && c.fullLocked(k.want) {
 		err = errFull
 	}
-	var ended error
 	if err == nil {
-		if ended = c.leadLocked(k); ended != nil {
-			err = ended
+		if err = c.leadLocked(k); err != nil {
+			defer c.fail(err)
 		}
 	}
 	if err != nil {
 		c.mu.Unlock()
-		if ended != nil {
-			c.fail(ended)
-		}
 		k.free()
 		return 0, &ConnError{Node: c.node.addr, Op: "send", Err: err}
 	}

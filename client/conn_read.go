@@ -62,8 +62,8 @@ func (c *conn) read() {
 		if !c.deliver(v) {
 			break
 		}
-		if c.leads && c.in.waited && !c.unread() && c.stepBack() {
-			<-c.resume
+		if c.leads && c.in.waited && !c.unread() && c.stepBack() && !c.resumed() {
+			break
 		}
 	}
 	<-c.failed // another goroutine may have failed it, and be about to tell onFail
@@ -126,6 +126,14 @@ func (c *conn) stepBack() bool {
 	}
 	c.mu.reader = readerNobody
 	return true
+}
+
+// resumed waits for that, and tells whether the connection goes on: what has been read of one that has failed is looked at no more.
+func (c *conn) resumed() bool {
+	<-c.resume
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.err == nil
 }
 
 // resumeLocked has the connection's goroutine read again.
