@@ -164,10 +164,14 @@ func (c *conn) leadLocked(k *call) error {
 // lead reads for a call of one's own until it is answered, its context ends, or the goroutine must go on.
 func (c *conn) lead(ctx context.Context, k *call) {
 	c.linger()
-	stop := c.interruptible(ctx)
-	for k.state.Load() == callWaiting && c.readOne() {
+	for k.state.Load() == callWaiting && c.readOne(false) {
 	}
-	stop()
+	if k.state.Load() == callWaiting {
+		stop := c.interruptible(ctx)
+		for k.state.Load() == callWaiting && c.readOne(true) {
+		}
+		stop()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.mu.err != nil || c.mu.pending > 0 || c.unread() {
@@ -206,8 +210,8 @@ func (c *conn) unread() bool {
 }
 
 // readOne takes one reply or push. It does not begin before all of it is there, so that it can be left in between: then, and where only
-// the goroutine can go on, it returns false.
-func (c *conn) readOne() bool {
+// the goroutine can go on, it returns false; and where it would have to wait and must not.
+func (c *conn) readOne(wait bool) bool {
 	for {
 		have := c.dec.R.Buffered()
 		b, _ := c.dec.R.Peek(have)
@@ -219,7 +223,7 @@ func (c *conn) readOne() bool {
 				return false
 			}
 			return c.deliver(v)
-		case size < 0 || have == c.dec.R.Size():
+		case size < 0 || have == c.dec.R.Size() || !wait && len(c.socket.early) == 0:
 			return false
 		}
 		if _, err := c.dec.R.Peek(have + 1); err != nil {
