@@ -121,16 +121,22 @@ func TestAloneBehind(t *testing.T) {
 
 // TestAloneAbandon: a caller that reads goes when its context ends, also in the middle of a reply, and the next one's reply is its own.
 func TestAloneAbandon(t *testing.T) {
-	for _, c := range []struct{ name, first, rest string }{
-		{"nothing has come", "", "$4|slow|"},
-		{"half of it has come", "$4|sl", "ow|"},
+	for _, c := range []struct {
+		name, first, rest string
+		come              uint64 // replies that have come when the context ends
+	}{
+		{"nothing has come", "", "$5|begin|$4|slow|", 0},
+		{"half of a reply has come", "$5|begin|$4|sl", "ow|", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			client, n, conn := single(t, laneMain, Options{})
 			on := make(chan *fakeConn, 1)
 			n.change(func() {
 				n.script = func(fake *fakeConn, args []string) bool {
-					if args[0] != "ECHO" || args[1] != "slow" {
+					if args[1] == "begin" {
+						return true
+					}
+					if args[1] != "slow" {
 						return false
 					}
 					fake.send("%s", c.first)
@@ -140,12 +146,18 @@ func TestAloneAbandon(t *testing.T) {
 			})
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			ended := make(chan error)
+			ended, before := make(chan error), conn.replies.Load()
 			go func() {
-				_, err := client.Do(ctx, "ECHO", "slow")
+				p := client.Pipeline()
+				p.Do("ECHO", "begin")
+				p.Do("ECHO", "slow")
+				_, err := p.Exec(ctx)
 				ended <- err
 			}()
 			fake := <-on
+			for conn.replies.Load() < before+c.come {
+				runtime.Gosched()
+			}
 			if by := conn.readBy(); by != readerCaller {
 				t.Fatalf("read by %d, want the caller (%d)", by, readerCaller)
 			}
@@ -394,12 +406,16 @@ func TestAloneNear(t *testing.T) {
 	watch := &NearWatch{Changed: func(key []byte) { changed <- string(key) }, Lost: func() {}, Rests: func() bool { return false }}
 	f := newFakeNet(t, "a:1")
 	f.sockets = true
-	c := f.connect(t, Options{NearCache: &NearCache{Prefixes: []string{""}, Staleness: time.Hour, Watch: watch}})
-	for i := range 3 * aloneMin { // misses
-		if _, err := c.Get(within(t, 10*time.Second), fmt.Sprint(i)); !errors.Is(err, ErrNil) {
+	c := f.connect(t, Options{NearCache: &NearCache{Prefixes: []string{"near:"}, Staleness: time.Hour, Watch: watch}})
+	conn := c.nodeAt("a:1").lanes[laneNear].conn.Load()
+	for i := range 3 * aloneMin {
+		if _, tracked, err := c.NearRead(within(t, 10*time.Second), [][]byte{[]byte("GET"), fmt.Append(nil, i)}); err != nil || !tracked {
+			t.Fatalf("tracked: %v, %v", tracked, err)
+		}
+		if _, err := c.Get(within(t, 10*time.Second), fmt.Sprint("near:", i)); !errors.Is(err, ErrNil) { // a miss
 			t.Fatal(err)
 		}
-		if by := c.nodeAt("a:1").lanes[laneNear].conn.Load().readBy(); by != readerOwn {
+		if by := conn.readBy(); by != readerOwn {
 			t.Fatalf("read by %d, want the goroutine (%d)", by, readerOwn)
 		}
 	}

@@ -46,7 +46,7 @@ type inbox struct {
 	batch    []*call // of the queue, taken at once; those before next are answered
 	next     int
 	answered int  // replies since the batch was taken
-	waited   bool // the last one answered was one that its caller waited for
+	alone    bool // behind the last one answered nothing was owed, calls have come singly, and its caller has waited for it
 
 	pause, skips int // 0 <= skips <= pause <= lingerPauseMax: calls for which linger does nothing, after a failure and still
 }
@@ -62,7 +62,7 @@ func (c *conn) read() {
 		if !c.deliver(v) {
 			break
 		}
-		if c.leads && c.in.waited && !c.unread() && c.stepBack() && !c.resumed() {
+		if c.leads && c.in.alone && !c.unread() && c.stepBack() && !c.resumed() {
 			break
 		}
 	}
@@ -98,23 +98,21 @@ func (c *conn) deliver(v protocol.Value) bool {
 	}
 	in.batch[in.next] = nil
 	in.next++
-	if in.next == len(in.batch) {
-		c.take()
-	}
-	in.waited = k.waits
+	in.alone = in.next == len(in.batch) && c.take() && k.waits
 	k.end(nil)
 	return true
 }
 
 // take takes the calls that have gathered, for a batch that is through. It is called as soon as one is through: what is owed must be known,
-// however long nothing comes.
-func (c *conn) take() {
+// however long nothing comes. It tells whether nothing is, and calls have come singly.
+func (c *conn) take() (alone bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mu.pending -= c.in.answered
 	c.in.batch, c.mu.queue = c.mu.queue, c.in.batch[:0]
 	c.in.next, c.in.answered = 0, 0
 	c.freeLocked()
+	return c.mu.pending == 0 && c.mu.alone == aloneMin
 }
 
 // stepBack leaves reading to who calls, where calls come singly. Its goroutine then waits for resume.
