@@ -93,6 +93,11 @@ func (c *conn) begin(after Sent, lines [][]string, done func([]protocol.Value, e
 	if err == nil && c.fullLocked(k.want) {
 		err = errFull
 	}
+	if err == nil {
+		if err = c.leadLocked(k); err != nil {
+			defer c.fail(err)
+		}
+	}
 	if err != nil {
 		c.mu.Unlock()
 		k.free()

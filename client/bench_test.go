@@ -2,7 +2,10 @@ package client_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -101,6 +104,62 @@ func BenchmarkClients(b *testing.B) {
 				})
 			}
 		}
+	}
+}
+
+// BenchmarkUnixSocket measures GET over a node's Unix socket, the way to a sidecar, beside go-redis and rueidis: by goroutines that share a
+// connection, and by one whose contexts have a deadline.
+//
+//	go test ./client -run '^$' -bench UnixSocket -count 6
+func BenchmarkUnixSocket(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "grid.sock")
+	testredis.StartNeargrid(b, "--unixsocket", path)
+	ctx := context.Background()
+	near, err := client.Connect(ctx, []string{path}, client.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer near.Close()
+	gored := redis.NewClient(&redis.Options{Network: "unix", Addr: path})
+	defer gored.Close()
+	rue, err := rueidis.NewClient(rueidis.ClientOption{
+		InitAddress: []string{path}, DisableCache: true,
+		DialCtxFn: func(ctx context.Context, path string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			return d.DialContext(ctx, "unix", path)
+		},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer rue.Close()
+	if err := near.Set(ctx, "key", strings.Repeat("x", 100), 0); err != nil {
+		b.Fatal(err)
+	}
+	libs := []struct {
+		name string
+		get  func(ctx context.Context) error
+	}{
+		{"neargrid", func(ctx context.Context) error { _, err := near.Get(ctx, "key"); return err }},
+		{"go-redis", func(ctx context.Context) error { return gored.Get(ctx, "key").Err() }},
+		{"rueidis", func(ctx context.Context) error { return rue.Do(ctx, rue.B().Get().Key("key").Build()).Error() }},
+	}
+	for _, goroutines := range []int{1, 2, 4, 50} {
+		for _, lib := range libs {
+			b.Run(fmt.Sprintf("%d/%s", goroutines, lib.name), func(b *testing.B) {
+				b.ReportAllocs()
+				spread(b, goroutines, func() error { return lib.get(ctx) })
+			})
+		}
+	}
+	for _, lib := range libs {
+		b.Run("deadline/"+lib.name, func(b *testing.B) {
+			b.ReportAllocs()
+			spread(b, 1, func() error {
+				ctx, cancel := context.WithTimeout(ctx, time.Second)
+				defer cancel()
+				return lib.get(ctx)
+			})
+		})
 	}
 }
 

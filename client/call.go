@@ -17,6 +17,8 @@ type call struct {
 	err     error                         // a *ConnError, or nil
 	hook    func(i int, v protocol.Value) // called by the reader with each reply, in order with pushes
 	then    func(k *call)                 // called in place of waking who waits: nobody does
+	waits   bool                          // who enqueues it waits for it next, and for nothing else before
+	leads   bool                          // who waits for it reads: set by enqueue
 	state   atomic.Uint32
 	done    chan struct{} // capacity 1
 	one     [1]protocol.Value
@@ -38,9 +40,11 @@ func newCalls() *sync.Pool {
 // newCall returns a call for so many replies. It is freed unless wait returned errAbandoned.
 func (c *conn) newCall(want int) *call {
 	k := c.node.client.calls.Get().(*call)
-	k.want, k.err, k.hook, k.then = want, nil, nil, nil
+	k.want, k.err, k.hook, k.then, k.waits, k.leads = want, nil, nil, nil, false, false
 	k.state.Store(callWaiting)
-	k.replies = k.one[:0]
+	if k.replies = k.one[:0]; want > 1 {
+		k.replies = make([]protocol.Value, 0, want)
+	}
 	return k
 }
 
@@ -54,6 +58,9 @@ func (k *call) free() {
 //	*ConnError    the connection was lost, before or after the command was sent
 //	errAbandoned  the context ended; the call is not the caller's any more
 func (c *conn) wait(ctx context.Context, k *call) error {
+	if k.leads {
+		c.lead(ctx, k)
+	}
 	if ctx.Done() == nil {
 		<-k.done
 		return k.err
@@ -72,6 +79,7 @@ func (c *conn) wait(ctx context.Context, k *call) error {
 // roundTrip sends lines in one piece and has take read the replies, which are good until it returns. Errors are those of enqueue and wait.
 func (c *conn) roundTrip(ctx context.Context, lines [][]string, take func(replies []protocol.Value)) error {
 	k := c.newCall(len(lines))
+	k.waits = true
 	if err := c.enqueue(ctx, k, lines); err != nil {
 		k.free()
 		return err

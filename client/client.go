@@ -19,6 +19,8 @@ type Client struct {
 	loads   loads
 	calls   *sync.Pool
 
+	lingering sync.Mutex // by who reads its own reply and looks for it without sleeping
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // goroutines, all of them

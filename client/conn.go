@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +15,7 @@ import (
 )
 
 // conn is one connection, which goroutines share. Commands are encoded into one buffer; a goroutine writes what has gathered there,
-// in one piece, and another hands replies to who waits for them, in the order of the commands.
+// in one piece, and another hands replies to who waits for them, in the order of the commands. Who calls alone does both itself.
 //
 // A command whose context ends leaves its place in the queue behind: its reply is read and dropped.
 type conn struct {
@@ -30,17 +29,26 @@ type conn struct {
 	onFail func()               // called once, before any command that waits learns of the failure
 	near   *nearLink            // of laneNear
 
+	socket *socket // for writes that do not wait; nil: the goroutines write and read
+	leads  bool    // callers may read: there is a socket, and nothing comes unasked
+	in     inbox   // the reader's
+
 	mu struct {
 		sync.Mutex
 		out     []byte  // encoded and not yet handed to nc
+		spare   []byte  // an empty buffer, or nil
+		writing bool    // somebody writes, and will look for more behind it
 		queue   []*call // whose replies the reader has not yet come to, behind those of its batch
 		seq     uint64  // calls that were ever enqueued
 		handed  uint64  // 0 <= handed <= seq: calls whose bytes were handed to nc, in whole or in part
 		pending int     // replies that are owed, those of the reader's batch included until it is through
+		alone   int     // 0 <= alone <= aloneMin: calls in a row that have found nothing pending
+		reader  reader  // readerNobody: nothing is pending, and it has not failed
 		room    chan struct{}
 		err     error // why it failed; nothing is enqueued or handed over from then on
 	}
 	wake   chan struct{} // capacity 1: there is something in out
+	resume chan struct{} // capacity 1: the goroutine reads again
 	failed chan struct{} // closed by fail
 
 	replies atomic.Uint64 // that have come, for the watch on silence
@@ -48,6 +56,7 @@ type conn struct {
 	quiet struct { // of the client's sweeper alone
 		replies uint64
 		since   time.Time
+		swept   uint64 // replies, when it was last seen to that somebody reads
 	}
 }
 
@@ -69,8 +78,14 @@ func dialConn(ctx context.Context, n *node, lane int, lines [][]string) (*conn, 
 		node: n, lane: lane, number: Sent(sentLast.Add(1)), nc: nc,
 		dec:    &protocol.Decoder{R: bufio.NewReaderSize(nc, readBytes)},
 		wake:   make(chan struct{}, 1),
+		resume: make(chan struct{}, 1),
 		failed: make(chan struct{}),
+		socket: newSocket(nc),
 	}
+	if c.socket != nil {
+		c.dec.R.Reset(c.socket)
+	}
+	c.leads = c.socket != nil && lane != laneNear
 	c.quiet.since = time.Now()
 	if err := c.handshake(ctx, lines); err != nil {
 		nc.Close()
@@ -153,152 +168,6 @@ func (c *conn) start() bool {
 	return c.node.client.spawn(c.read) && c.node.client.spawn(c.write)
 }
 
-// enqueue encodes command lines for the writer. It waits while too much is under way; an error means that nothing was or will be sent.
-// The lines are not kept.
-func (c *conn) enqueue(ctx context.Context, k *call, lines [][]string) error {
-	for {
-		c.mu.Lock()
-		if err := c.mu.err; err != nil {
-			c.mu.Unlock()
-			return &ConnError{Node: c.node.addr, Op: "send", Err: err}
-		}
-		if !c.fullLocked(k.want) {
-			c.putLocked(k, lines)
-			return nil
-		}
-		if c.mu.room == nil {
-			c.mu.room = make(chan struct{})
-		}
-		room := c.mu.room
-		c.mu.Unlock()
-		select {
-		case <-room:
-		case <-c.failed:
-		case <-ctx.Done():
-			return &ConnError{Node: c.node.addr, Op: "send", Err: ctx.Err()}
-		}
-	}
-}
-
-// putLocked encodes a call's lines, behind those that wait already, and gives back the lock.
-func (c *conn) putLocked(k *call, lines [][]string) {
-	idle := len(c.mu.out) == 0
-	for _, line := range lines {
-		c.mu.out = protocol.AppendCommand(c.mu.out, line...)
-	}
-	c.mu.seq++
-	k.seq = c.mu.seq
-	c.mu.pending += k.want
-	c.mu.queue = append(c.mu.queue, k)
-	c.mu.Unlock()
-	if idle {
-		select {
-		case c.wake <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// fullLocked tells whether so many more commands must wait. One request alone never does, however large.
-func (c *conn) fullLocked(more int) bool {
-	return c.mu.pending > 0 && c.mu.pending+more > pendingMax || len(c.mu.out) >= unsentMaxBytes
-}
-
-// freeLocked wakes who waits for room where there is some again.
-func (c *conn) freeLocked() {
-	if c.mu.room != nil && !c.fullLocked(1) {
-		close(c.mu.room)
-		c.mu.room = nil
-	}
-}
-
-// write hands what has gathered to the socket, until the connection fails.
-func (c *conn) write() {
-	var buf []byte
-	for {
-		select {
-		case <-c.wake:
-		case <-c.failed:
-			return
-		}
-		// Goroutines that are about to send get their turn first, so that their commands leave in the same write.
-		runtime.Gosched()
-		for {
-			c.mu.Lock()
-			if c.mu.err != nil || len(c.mu.out) == 0 {
-				c.mu.Unlock()
-				break
-			}
-			buf, c.mu.out = c.mu.out, buf[:0]
-			c.mu.handed = c.mu.seq
-			c.freeLocked()
-			c.mu.Unlock()
-			if _, err := c.nc.Write(buf); err != nil {
-				c.fail(err)
-				return
-			}
-			if cap(buf) > keepBytes {
-				buf = nil
-			}
-		}
-	}
-}
-
-// read takes replies and pushes until the connection fails, and then ends what is still waiting.
-func (c *conn) read() {
-	var batch []*call // of the queue, taken at once; those before next are answered
-	next, answered := 0, 0
-	for {
-		v, err := c.dec.Decode()
-		if err != nil {
-			c.fail(err)
-			break
-		}
-		if v.Kind == '>' {
-			if c.onPush != nil {
-				c.onPush(v)
-			}
-			continue
-		}
-		if next == len(batch) {
-			batch, next, answered = c.take(batch, answered), 0, 0
-			if len(batch) == 0 {
-				c.fail(fmt.Errorf("%w: %s", errUnasked, v))
-				break
-			}
-		}
-		c.replies.Add(1)
-		k := batch[next]
-		if k.hook != nil {
-			k.hook(len(k.replies), v)
-		}
-		k.replies = append(k.replies, v)
-		answered++
-		if len(k.replies) < k.want {
-			continue
-		}
-		batch[next] = nil
-		next++
-		k.end(nil)
-		if next == len(batch) {
-			batch, next, answered = c.take(batch, answered), 0, 0
-		}
-	}
-	<-c.failed // another goroutine may have failed it, and be about to tell onFail
-	c.endAll(batch[next:])
-}
-
-// take returns the calls that have gathered, for a batch that is through and the number of replies that have come since the last time.
-// It is called as soon as a batch is through: what is owed must be known, however long nothing comes.
-func (c *conn) take(batch []*call, answered int) []*call {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	batch, c.mu.queue = c.mu.queue, batch[:0]
-	c.mu.pending -= answered
-	c.freeLocked()
-	return batch
-}
-
 // endAll ends every call that has no reply yet, on a connection that has failed.
 func (c *conn) endAll(batch []*call) {
 	c.mu.Lock()
@@ -324,6 +193,9 @@ func (c *conn) fail(err error) {
 		return
 	}
 	c.mu.err = err
+	if c.mu.reader == readerNobody {
+		c.resumeLocked()
+	}
 	c.mu.Unlock()
 	if c.onFail != nil {
 		c.onFail()

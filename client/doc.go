@@ -30,6 +30,7 @@
 //	       conn.write         another goroutine: all that has gathered, in one write
 //	       conn.read          a third: replies, each to the call that is first in the queue; pushes, as they come
 //	     conn.wait            until then, or until the context ends: the place in the queue stays, its reply is dropped
+//	       conn.lead          the same goroutine, where it calls alone: it has written by itself (writeLocked), and reads its reply
 //	     redirect, settle, again   MOVED, ASK; what errors mean; the pause before the next attempt
 //
 // # What holds
@@ -40,14 +41,16 @@
 //  3. A context that ends breaks no connection, but for exclusive ones: there the server must stop waiting.
 //  4. Everything is bounded, and the bounds have names: options.go.
 //  5. All goroutines are the client's (spawn), and Close waits for them.
+//  6. One goroutine at a time reads a connection. Where nobody does, nothing is owed on it, and the next command looks whether it still
+//     stands before a byte is written.
 //
 // and of the near cache, beside what package nearcache asks of its caller:
 //
-//  6. Near-cached reads, pushes and leases of a node come on one connection, laneNear, and are taken by its reader in their order. When
-//     it fails, nearLink.close comes before any command learns of it.
-//  7. The snapshot is taken before the request is sent, of a table that is the same before and after; a flight is joined
+//  7. Near-cached reads, pushes and leases of a node come on one connection, laneNear, and are taken in their order by its goroutine, which
+//     always reads: callers write there, and never read. When it fails, nearLink.close comes before any command learns of it.
+//  8. The snapshot is taken before the request is sent, of a table that is the same before and after; a flight is joined
 //     only while its snapshot is current.
-//  8. What goes past the near cache tells it so, when it is sent if it may change something, and in any case before its outcome is
+//  9. What goes past the near cache tells it so, when it is sent if it may change something, and in any case before its outcome is
 //     handed on: dispatch, Pipeline.Exec, Session.Do, Outside.
 //
 // # Files, in reading order
@@ -57,6 +60,7 @@
 //	run.go          a command's way; typed.go and cmd_*.go the methods for common commands
 //	command.go      what is known of commands
 //	conn.go         a connection that goroutines share; call.go what one of them waits for
+//	conn_write.go   who writes on it; conn_read.go who reads, and how callers take turns with its goroutine; conn_socket*.go without waiting
 //	node.go         lanes; exclusive.go connections of one's own
 //	table.go        tables, as servers tell them; refresh.go asking for them, and looking after connections; slot.go
 //	split.go        commands over many nodes

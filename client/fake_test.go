@@ -17,9 +17,10 @@ import (
 
 // fakeNet is a network of servers that are played: what each command is answered, and when, is up to the test.
 type fakeNet struct {
-	mu    sync.Mutex
-	nodes map[string]*fakeNode
-	wg    sync.WaitGroup
+	mu      sync.Mutex
+	nodes   map[string]*fakeNode
+	wg      sync.WaitGroup
+	sockets bool // connections are the system's, in place of net.Pipe: not in a synctest bubble
 }
 
 func newFakeNet(t testing.TB, addrs ...string) *fakeNet {
@@ -99,12 +100,35 @@ func (n *fakeNode) accept() (net.Conn, error) {
 			n.limit = -1
 		}
 	}
-	client, server := net.Pipe()
+	client, server, err := n.net.pair()
+	if err != nil {
+		return nil, err
+	}
 	c := &fakeConn{node: n, nc: server, out: make(chan []byte, fakeQueue), gone: make(chan struct{}), tracked: map[string]bool{}}
 	n.conns[c] = true
 	n.net.wg.Go(c.read)
 	n.net.wg.Go(c.write)
 	return client, nil
+}
+
+// pair makes both ends of a connection.
+func (f *fakeNet) pair() (client, server net.Conn, err error) {
+	if !f.sockets {
+		client, server = net.Pipe()
+		return client, server, nil
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer l.Close()
+	if client, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		return nil, nil, err
+	}
+	if server, err = l.Accept(); err != nil {
+		client.Close()
+	}
+	return client, server, err
 }
 
 func (n *fakeNode) setDown(down bool) {

@@ -70,8 +70,16 @@ const (
 	bulkBytes = 64 << 10
 	// keepBytes is the size from which a write buffer is given back.
 	keepBytes = 256 << 10
-	// readBytes is the size of a connection's read buffer.
+	// readBytes is the size of a connection's read buffer, lookBytes what of it a caller takes without waiting.
 	readBytes = 32 << 10
+	lookBytes = 4 << 10
+
+	// aloneMin is how many calls in a row must find nothing under way on a connection for the next one to write, and to read, by itself.
+	aloneMin = 4
+	// lingerMax is how long such a call looks for its reply before it goes to sleep, lingerPauseMax how many calls do not where
+	// replies take longer.
+	lingerMax      = 20 * time.Microsecond
+	lingerPauseMax = 63
 
 	// exclusiveMax is how many connections to a node blocking commands and watches may hold; further ones wait.
 	exclusiveMax = 128

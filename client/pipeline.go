@@ -14,10 +14,14 @@ type Result struct {
 	Err error
 }
 
+// wordsMin is for how many words of commands a pipeline makes room at a time.
+const wordsMin = 64
+
 // Pipeline gathers commands and sends them together. It is used by one goroutine, once.
 type Pipeline struct {
 	c     *Client
 	lines [][]string
+	words []string // what lines are made of, and room for more
 	multi bool
 	on    *Session // whose connection it uses; nil: those of the client
 	err   error    // of what was queued
@@ -48,7 +52,12 @@ func (p *Pipeline) Do(args ...string) {
 		p.err = &RefusedError{Command: strings.ToUpper(args[0]), Advice: "it may block what comes behind it in the pipeline; use Client.Do"}
 		return
 	}
-	p.lines = append(p.lines, append([]string(nil), args...))
+	if len(args) > cap(p.words)-len(p.words) {
+		p.words = make([]string, 0, max(len(args), wordsMin))
+	}
+	start := len(p.words)
+	p.words = append(p.words, args...)
+	p.lines = append(p.lines, p.words[start:len(p.words):len(p.words)])
 }
 
 // Len returns how many commands are queued.
@@ -60,12 +69,16 @@ func (p *Pipeline) Exec(ctx context.Context) ([]Result, error) {
 	if p.err != nil || len(p.lines) == 0 {
 		return nil, p.err
 	}
-	for _, line := range p.lines {
-		p.c.near.sending(specOf(line[0]), line)
+	if p.c.near != nil {
+		for _, line := range p.lines {
+			p.c.near.sending(specOf(line[0]), line)
+		}
 	}
 	results, err := p.exec(ctx)
-	for _, line := range p.lines {
-		p.c.near.answered(specOf(line[0]), line)
+	if p.c.near != nil {
+		for _, line := range p.lines {
+			p.c.near.answered(specOf(line[0]), line)
+		}
 	}
 	for i := range results {
 		if err == nil && results[i].Err != nil {
@@ -111,7 +124,7 @@ func (c *Client) batch(ctx context.Context, lines [][]string) []Result {
 	again := make([]bool, len(lines))
 	parts := c.divide(lines)
 	for _, p := range parts {
-		p.start(ctx)
+		p.start(ctx, len(parts) == 1)
 	}
 	for _, p := range parts {
 		p.finish(ctx, lines, results, again)
@@ -130,11 +143,17 @@ func (c *Client) batch(ctx context.Context, lines [][]string) []Result {
 func (c *Client) divide(lines [][]string) []*part {
 	open := map[*node]*part{} // the one that is filled
 	var parts []*part
+	var p *part
 	for i, line := range lines {
 		n := c.choose(specOf(line[0]).slotOf(line), nil)
-		p := open[n]
+		if p == nil || p.node != n {
+			p = open[n]
+		}
 		if p == nil || len(p.lines) == pipelineMax {
 			p = &part{node: n}
+			if len(parts) == 0 { // most often it has them all
+				p.places, p.lines = make([]int, 0, min(len(lines), pipelineMax)), make([][]string, 0, min(len(lines), pipelineMax))
+			}
 			open[n] = p
 			parts = append(parts, p)
 		}
@@ -155,7 +174,8 @@ func (c *Client) divide(lines [][]string) []*part {
 	return parts
 }
 
-func (p *part) start(ctx context.Context) {
+// start sends a part. only tells whether its replies are all that is waited for.
+func (p *part) start(ctx context.Context, only bool) {
 	if p.err = ctx.Err(); p.err != nil {
 		p.err = &ConnError{Node: p.node.addr, Op: "send", Err: p.err}
 		return
@@ -168,6 +188,7 @@ func (p *part) start(ctx context.Context) {
 		return
 	}
 	p.call = p.conn.newCall(len(p.lines))
+	p.call.waits = only
 	if p.err = p.conn.enqueue(ctx, p.call, p.lines); p.err != nil {
 		p.call.free()
 	}

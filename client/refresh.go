@@ -156,6 +156,7 @@ func (c *Client) sweep() {
 			if conn.lane != laneExclusive {
 				conn.watchSilence(now)
 			}
+			conn.readAgain()
 			if !c.current(conn.node) && conn.idle() {
 				conn.fail(errRetired)
 			}
