@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -51,7 +50,7 @@ func (l *nearLink) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if v.IsError() && strings.Contains(strings.ToLower(string(v.Str)), "unknown command") {
+	if isUnknownCommand(v) {
 		l.grid = false
 		if v, err = l.lease(ctx); err != nil {
 			return err
