@@ -18,8 +18,8 @@ type loads struct {
 	}
 }
 
-// load is one load under way, and those who wait for it. It goes through stages; what comes of it is as new as its last look at the
-// grid, or as its loader's beginning, so it is good for those who have come before that:
+// load is one load under way, and those who wait for it. It goes through stages; what comes of it is as new as its last look at
+// the grid, or as its loader's beginning, so it is good for those who have come before that:
 //
 //	1 a load begins, and its loader reads "old" from the database
 //	2 somebody writes "new" there, deletes the key, and then calls GetOrLoad here
@@ -36,25 +36,28 @@ type load struct {
 }
 
 const (
-	// loadRoundsMax is how many loads one call of GetOrLoad may join that turn out to be too old for it; then it has one of its own.
+	// loadRoundsMax is how many loads one call of GetOrLoad may join that turn out to be too old for it; then it has one of its
+	// own.
 	loadRoundsMax = 8
 	// passTimeout bounds giving back a token.
 	passTimeout = time.Second
 )
 
-// GetOrLoad returns the string of a key. Where there is none, loader is called for it, and its value is set with the ttl (0 = it does not
-// expire) and returned. Of all who miss the same key at the same time, in this program and others, one loader runs, and all get its value.
+// GetOrLoad returns the string of a key. Where there is none, loader is called for it, and its value is set with the ttl (0 = it
+// does not expire) and returned. Of all who miss the same key at the same time, in this program and others, one loader runs, and
+// all get its value.
 //
-// A value is set only if nothing has happened to the key since before its loader began: no write, no delete (also of a key that is not
-// there), no expiry, no movement of the key to another node. So who changes what values are made of, and then deletes the key, leaves
-// nothing old behind; and no call returns what was loaded before it was made, unless nothing has happened to the key since.
+// A value is set only if nothing has happened to the key since before its loader began: no write, no delete (also of a key that
+// is not there), no expiry, no movement of the key to another node. So who changes what values are made of, and then deletes the
+// key, leaves nothing old behind; and no call returns what was loaded before it was made, unless nothing has happened to the key
+// since.
 //
-// A loader that fails does so for its own program; another one may load then. One that takes longer than Options.LoadTime is waited for no
-// longer by other programs, and its value is returned and not set. loader's context has the values of the caller's that came first, and
-// ends when nobody waits any more.
+// A loader that fails does so for its own program; another one may load then. One that takes longer than Options.LoadTime is
+// waited for no longer by other programs, and its value is returned and not set. loader's context has the values of the caller's
+// that came first, and ends when nobody waits any more.
 //
-// With servers other than neargrid's each program runs a loader of its own, and a value is set where there is none at that time: a key that
-// is deleted while its loader runs may still get the older value, for as long as the ttl says.
+// With servers other than neargrid's each program runs a loader of its own, and a value is set where there is none at that time:
+// a key that is deleted while its loader runs may still get the older value, for as long as the ttl says.
 //
 // A value and an error: the value was loaded, and it is not known whether it was set.
 func (c *Client) GetOrLoad(ctx context.Context, key string, ttl time.Duration, loader func(context.Context) (string, error)) (string, error) {

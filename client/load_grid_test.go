@@ -251,7 +251,8 @@ func (l *loadTest) changesBetween() {
 	}
 }
 
-// comesLate: who calls GetOrLoad after a key was deleted gets nothing that was loaded before, in the program of the loader, and in others.
+// comesLate: who calls GetOrLoad after a key was deleted gets nothing that was loaded before, in the program of the loader, and
+// in others.
 func (l *loadTest) comesLate() {
 	a, b := l.connect(Options{}), l.connect(Options{})
 	s, key := newSource("old"), "late"
@@ -339,8 +340,8 @@ func (l *loadTest) takesTooLong() {
 	l.wantLoaded("of one that has gone", loaded{got, err}, "v")
 }
 
-// random: writers change a database and delete the key, as programs do that keep their data elsewhere. No call returns what is older than a
-// change that was through before it was made, and in the end nothing old is left.
+// random: writers change a database and delete the key, as programs do that keep their data elsewhere. No call returns what is
+// older than a change that was through before it was made, and in the end nothing old is left.
 func (l *loadTest) random() {
 	const clients, steps, keys = 6, 150, 3
 	var database, through [keys]atomic.Int64
@@ -376,8 +377,9 @@ func (l *loadTest) random() {
 	wg.Wait()
 	c := l.connect(Options{})
 	for k := range keys {
-		if got, err := c.Get(l.ctx, key(k)); err == nil && got != strconv.FormatInt(database[k].Load(), 10) || err != nil && !errors.Is(err, ErrNil) {
-			l.Errorf("%s, %v is left, and the database has %d", got, err, database[k].Load())
+		got, err := c.Get(l.ctx, key(k))
+		if last := strconv.FormatInt(database[k].Load(), 10); !errors.Is(err, ErrNil) && (err != nil || got != last) {
+			l.Errorf("%q, %v is left, and the database has %s", got, err, last)
 		}
 	}
 }
@@ -392,7 +394,7 @@ func (l *loadTest) unseat(n *testgrid.Node, remove func(n *testgrid.Node) error)
 	s, key := newSource("old"), ""
 	for p, part := range parts {
 		if part.Primary == n.ID() {
-			key = keyOf(p, len(parts), 0)
+			key = keyOf(p, len(parts), n.Number) // another one for each node: partitions move
 		}
 	}
 	first := l.begin(l.ctx, a, key, s)

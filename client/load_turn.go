@@ -11,15 +11,15 @@ import (
 	"github.com/neargrid/neargrid/protocol"
 )
 
-// One load for a key in the whole grid: GRID.LOAD answers the value, or a token with which to load it, or that somebody has that token. It
-// is sent on a connection that tracks, laneLoad, so that who waits is told when the key has changed or the token was given back; and
-// asks again, at the latest when the token's time is over:
+// One load for a key in the whole grid: GRID.LOAD answers the value, or a token with which to load it, or that somebody has that
+// token. It is sent on a connection that tracks, laneLoad, so that who waits is told when the key has changed or the token was
+// given back; and asks again, at the latest when the token's time is over:
 //
 //	GRID.LOAD k   ->  load 4711 10000    the loader runs;  GRID.FILL k 4711 value, or GRID.PASS k 4711 where it fails
 //	GRID.LOAD k   ->  wait 9990 1        ....................................  push: invalidate k;  GRID.LOAD k  ->  value ...
 //
-// Where the node cannot tell, because another node has the key or a sidecar stands between, it says so ("wait 9990 0"), and the client asks
-// again after pauses that grow.
+// Where the node cannot tell, because another node has the key or a sidecar stands between, it says so ("wait 9990 0"), and the
+// client asks again after pauses that grow.
 
 // turn is what the grid says of a key that was missed.
 type turn struct {

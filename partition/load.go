@@ -1,8 +1,8 @@
 package partition
 
-// Loads: many find at the same time that a key is not there, and each would fetch what belongs there from wherever it comes from. One of
-// them gets a token and does; the others wait. And only who shows the token puts a value in. Any change to the key voids the token,
-// and so does any deletion, also of a key that is not there, under the lock under which it is made:
+// Loads: many find at the same time that a key is not there, and each would fetch what belongs there from wherever it comes from.
+// One of them gets a token and does; the others wait. And only who shows the token puts a value in. Any change to the key voids
+// the token, and so does any deletion, also of a key that is not there, under the lock under which it is made:
 //
 //	loader                                  writer
 //	1 Load: the key is not there; token 7
@@ -12,8 +12,8 @@ package partition
 //	5 Loads(7): no; "old" is not put in
 //
 // Tokens are no data. No effect tells of them: only who leads a partition knows them, and forgets them when it does not any more
-// (LoseTracked). A successor has none, so it refuses whatever was loaded before it began: it cannot know what was written meanwhile
-// by way of others, and to refuse is always right, as the next one loads again.
+// (LoseTracked). A successor has none, so it refuses whatever was loaded before it began: it cannot know what was written
+// meanwhile by way of others, and to refuse is always right, as the next one loads again.
 //
 // Who waits learns that it is over as anybody learns of a change to a key that he has read: by Track.
 
@@ -38,7 +38,8 @@ type Load struct {
 	LeftMs int64 // for how long nobody else may; 0: there is no token to be had
 }
 
-// Load asks to load a key that is not there, for so many ms. The transaction must hold the key's partition, and have looked it up.
+// Load asks to load a key that is not there, for so many ms. The transaction must hold the key's partition, and have looked it
+// up.
 func (tx *Tx) Load(key []byte, forMs int64) Load {
 	p, _ := tx.locate(key)
 	k := watchKey{tx.DB, string(key)}

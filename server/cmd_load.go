@@ -7,17 +7,17 @@ import (
 	"github.com/neargrid/neargrid/protocol"
 )
 
-// Commands by which one of many loads a key that is not there, and the others wait: neargrid's own. What tokens are, and what voids them,
-// is told in partition/load.go.
+// Commands by which one of many loads a key that is not there, and the others wait: neargrid's own. What tokens are, and what
+// voids them, is told in partition/load.go.
 //
 //	GRID.LOAD k               load 4711 10000: it is yours to load, for 10 s
 //	GRID.LOAD k  (another)    wait 9990 0: somebody loads it
 //	GRID.FILL k 4711 value    OK, or nothing where the key was changed, deleted or moved meanwhile
 //	GRID.PASS k 4711          in place of it, where the value cannot be had: the next one who asks is to load
 //
-// GRID.LOAD has no flag "readonly", though it changes no data: its reply is for one alone, and is not to be kept by near caches. Of those
-// who wait, a connection that tracks is told as of any change to a key that it has read; but only where the command is executed at the node
-// that the connection is with. Its reply says so, and others ask again after a while.
+// GRID.LOAD has no flag "readonly", though it changes no data: its reply is for one alone, and is not to be kept by near caches.
+// Of those who wait, a connection that tracks is told as of any change to a key that it has read; but only where the command is
+// executed at the node that the connection is with. Its reply says so, and others ask again after a while.
 
 var loadRows = []*Row{
 	{Name: "grid.fill", Arity: -4, Flags: Write | DenyOOM | Fast, Group: "grid", Since: sinceGrid, Complexity: "O(1)",

@@ -174,7 +174,7 @@ func TestGridLoadStays(t *testing.T) {
 	withServer(t, Options{Partitions: 1}, func(srv *inProcess) {
 		a, w := srv.connect(), srv.connect()
 		token := a.loadToken("k", "5000")
-		for _, line := range []string{"SET k2 1", "DEL k2", "DEL none", "GET k", "EXISTS k", "TTL k", "PERSIST k", "SET k 1 XX", "SELECT 1", "SET k 1", "DEL k"} {
+		for line := range strings.SplitSeq("SET k2 1|DEL k2|DEL none|GET k|EXISTS k|TTL k|PERSIST k|SET k 1 XX|SELECT 1|SET k 1|DEL k", "|") {
 			w.tell(strings.Fields(line)...)
 		}
 		want(t, "GRID.FILL", a.tell("GRID.FILL", "k", token, "v"), "OK")
@@ -313,16 +313,21 @@ func TestGridLoadRandom(t *testing.T) {
 					m.load(t, c.tell("GRID.LOAD", key, "100"))
 				case 6:
 					token, good := m.pick(rng)
-					got := c.tell("GRID.FILL", key, token, value)
-					if want(t, "GRID.FILL of "+token, got, map[bool]string{true: "OK", false: "(nil)"}[good]); good {
+					if good {
+						want(t, "GRID.FILL", c.tell("GRID.FILL", key, token, value), "OK")
 						m.value = value
 						m.void()
+						break
 					}
+					want(t, "GRID.FILL of "+token, c.tell("GRID.FILL", key, token, value), "(nil)")
 				case 7:
 					token, good := m.pick(rng)
-					if want(t, "GRID.PASS", c.tell("GRID.PASS", key, token), map[bool]string{true: "(integer)_1", false: "(integer)_0"}[good]); good {
+					if good {
+						want(t, "GRID.PASS", c.tell("GRID.PASS", key, token), "(integer)_1")
 						m.void()
+						break
 					}
+					want(t, "GRID.PASS of "+token, c.tell("GRID.PASS", key, token), "(integer)_0")
 				}
 				got := c.tell("GET", key)
 				if m.value == "" {
