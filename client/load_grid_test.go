@@ -24,7 +24,7 @@ type loadTest struct {
 
 // TestLoadAlone has several clients load the same keys, at a node that is alone.
 func TestLoadAlone(t *testing.T) {
-	playLoads(&loadTest{t, within(t, 60*time.Second), []string{testredis.StartNeargrid(t).Addr}})
+	playLoads(&loadTest{t, within(t, 30*time.Second), []string{testredis.StartNeargrid(t).Addr}})
 }
 
 // TestLoadInGrid has them do so in a grid of three, of which one node hands over, and one is killed.
