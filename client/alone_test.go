@@ -312,7 +312,7 @@ func TestAloneAsync(t *testing.T) {
 // TestAloneNear: a connection for near reads is always read, however singly calls come: what is changed by others is known at once.
 func TestAloneNear(t *testing.T) {
 	changed := make(chan string, 100)
-	watch := &NearWatch{Changed: func(key []byte) { changed <- string(key) }, Lost: func() {}, Rests: func() bool { return false }}
+	watch := &NearWatch{Changed: func(key []byte, _ uint64) { changed <- string(key) }, Lost: func() {}, Rests: func() bool { return false }}
 	f := newFakeNet(t, "a:1")
 	f.sockets = true
 	c := f.connect(t, Options{NearCache: &NearCache{Prefixes: []string{"near:"}, Staleness: time.Hour, Watch: watch}})

@@ -28,6 +28,7 @@ type conn struct {
 	onPush func(protocol.Value) // called by the reader, in order with replies
 	onFail func()               // called once, before any command that waits learns of the failure
 	near   *nearLink            // of laneNear
+	plain  atomic.Bool          // of laneLoad: the server knows no GRID.LOAD
 
 	socket *socket // for writes that do not wait; nil: the goroutines write and read
 	leads  bool    // callers may read: there is a socket, and nothing comes unasked

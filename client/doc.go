@@ -17,6 +17,7 @@
 //	spec       what must be known of a command: where its keys stand, whether it may change anything
 //	attempts   when a command is sent again, and when not any more
 //	Pipeline   commands sent together; Multi makes a transaction of them, Session gives them a connection of their own
+//	load       one loader of GetOrLoad, and who waits for it; turn, whose it is to load, as the grid says
 //	near       joins package nearcache to connections; nearLink, what it rests on at one node; flight, one read that several wait for
 //
 // # One command
@@ -65,7 +66,7 @@
 //	table.go        tables, as servers tell them; refresh.go asking for them, and looking after connections; slot.go
 //	split.go        commands over many nodes
 //	pipeline.go     pipelines; multi.go transactions and watches
-//	load.go         GetOrLoad
+//	load.go         GetOrLoad; load_turn.go one loader for the whole grid
 //	near.go         the near cache; near_fetch.go a read that fills it; near_link.go the connection it rests on; near_table.go
 //	                partitions and nodes; near_clock*.go the clock; outside.go for other clients in the same program
 //	async.go        for programs that pass on others' commands; near_watch.go the same for near reads, and what the servers say of them

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/neargrid/neargrid/client"
@@ -188,4 +190,50 @@ func ExampleNearCache() {
 	// Output:
 	// true
 	// <body> <nil>
+}
+
+// Programs that keep their data in a database, and copies of it in the grid: of all that miss one loads, and who changes the database
+// deletes the copy.
+func ExampleClient_GetOrLoad_grid() {
+	addr, stop := startGrid()
+	defer stop()
+	ctx := context.Background()
+	var database sync.Map
+	database.Store("user:7", "Ada")
+	var loads atomic.Int32
+	load := func(context.Context) (string, error) {
+		loads.Add(1)
+		name, _ := database.Load("user:7")
+		return name.(string), nil
+	}
+
+	var programs []*client.Client
+	for range 3 {
+		c, err := client.Connect(ctx, []string{addr}, client.Options{LoadTime: 5 * time.Second})
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer c.Close()
+		programs = append(programs, c)
+	}
+	var wg sync.WaitGroup
+	for _, c := range programs {
+		wg.Go(func() {
+			if _, err := c.GetOrLoad(ctx, "user:7", time.Hour, load); err != nil {
+				log.Fatal(err)
+			}
+		})
+	}
+	wg.Wait()
+	fmt.Println(loads.Load(), "load")
+
+	database.Store("user:7", "Grace")
+	if _, err := programs[0].Del(ctx, "user:7"); err != nil {
+		log.Fatal(err)
+	}
+	name, err := programs[1].GetOrLoad(ctx, "user:7", time.Hour, load)
+	fmt.Println(name, err)
+	// Output:
+	// 1 load
+	// Grace <nil>
 }

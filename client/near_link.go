@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -52,7 +51,7 @@ func (l *nearLink) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if v.IsError() && strings.Contains(strings.ToLower(string(v.Str)), "unknown command") {
+	if isUnknownCommand(v) {
 		l.grid = false
 		if v, err = l.lease(ctx); err != nil {
 			return err

@@ -12,6 +12,7 @@ const (
 	laneMain = iota // commands, reads and writes
 	laneBulk        // large requests, so that small ones need not wait behind them
 	laneNear        // near-cached reads, pushes and leases
+	laneLoad        // GRID.LOAD, and pushes to who waits for another one's load
 	laneCount
 	laneSide = laneCount // of a side: see async.go
 )
@@ -121,9 +122,12 @@ func (n *node) open(lane int, side Side) (*conn, error) {
 	defer cancel()
 	var conn *conn
 	var err error
-	if lane == laneNear {
+	switch lane {
+	case laneNear:
 		conn, err = c.near.open(ctx, n)
-	} else {
+	case laneLoad:
+		conn, err = c.openLoad(ctx, n)
+	default:
 		conn, err = dialConn(ctx, n, lane, c.greeting(side))
 	}
 	if err != nil {

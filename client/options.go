@@ -42,14 +42,19 @@ type Options struct {
 	// Dial opens connections in place of a net.Dialer: network is "tcp" or "unix". TLS is put on top of what it returns.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// LoadTime is for how long other programs wait for a loader of GetOrLoad, unless it ends or fails before: a bit longer than loaders
+	// take. A value that takes longer is not set. 0 means 10 s; it may be 1 ms to 1 h.
+	LoadTime time.Duration
+
 	// NearCache, where it is set, keeps copies of what is read in this process.
 	NearCache *NearCache
 }
 
-// The bounds of a client. DialTimeout and RetryTime replace the first two.
+// The bounds of a client. Options replace the first three.
 const (
 	dialTimeout = 5 * time.Second
 	retryTime   = 10 * time.Second
+	loadTime    = 10 * time.Second
 
 	// backoffFirst and backoffMax are the shortest and longest pause between attempts of a command; reconnectMax the longest one
 	// between attempts to connect. Each is drawn from its upper half, so that clients do not come back all at once.
@@ -114,12 +119,17 @@ func (o Options) withDefaults() (Options, error) {
 	if o.RetryTime == 0 {
 		o.RetryTime = retryTime
 	}
+	if o.LoadTime == 0 {
+		o.LoadTime = loadTime
+	}
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{KeepAlive: 5 * time.Second}).DialContext
 	}
 	switch {
 	case o.DialTimeout < 0:
 		return o, fmt.Errorf("neargrid: DialTimeout is %v; give a time above 0, or 0 for %v", o.DialTimeout, dialTimeout)
+	case o.LoadTime < time.Millisecond || o.LoadTime > time.Hour:
+		return o, fmt.Errorf("neargrid: LoadTime is %v; it may be 1 ms to 1 h, or 0 for %v", o.LoadTime, loadTime)
 	case o.DB < 0:
 		return o, fmt.Errorf("neargrid: DB is %d; databases count from 0", o.DB)
 	case o.Username != "" && o.Password == "":

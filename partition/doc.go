@@ -58,6 +58,7 @@
 //	access.go      when and how often a record was used; evict.go eviction by that
 //	watch.go       WATCH
 //	track.go       who holds copies of keys, and is told when they change; stripe.go where there are too many
+//	load.go        who loads a key that is not there, and what voids that
 //	walk.go        SCAN's cursors, digests, compaction to the end
 //	transfer.go    a copy is filled: chunks of a walk, and the batches behind it
 //	seen.go        which batch a reply has to wait for

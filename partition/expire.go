@@ -61,6 +61,7 @@ func (p *Partition) ExpireDue(now int64) (more bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now = max(now, p.logMs)
+	p.expireLoads(now)
 	looked := 0
 	for db, d := range p.dbs {
 		if d == nil || d.expiring == 0 || p.passive {

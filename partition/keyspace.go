@@ -6,6 +6,7 @@ import "encoding/binary"
 func (tx *Tx) Del(key []byte) bool {
 	p, h := tx.locate(key)
 	if _, ok := tx.live(p, h, key); !ok {
+		p.loseLoad(tx.DB, key)
 		return false
 	}
 	p.emit(opDel, tx.DB, key)

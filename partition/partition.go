@@ -28,10 +28,13 @@ type Partition struct {
 	watched map[watchKey]*watch
 	striped bool                 // of keys that were tracked here only the stripes are known: see stripe.go
 	tracked map[string]*trackers // who has read which keys, whatever their database
-	origin  Origin               // the Origin of the transaction under way
-	stats   Stats
-	now     int64  // of the transaction under way, ms since 1970
-	scratch []byte // reused for copies within one call
+	loads   map[watchKey]loading // keys that somebody loads: see load.go
+	// loadsDue: no load ends before; ms since 1970, 0 where there are none.
+	loadsDue int64
+	origin   Origin // the Origin of the transaction under way
+	stats    Stats
+	now      int64  // of the transaction under way, ms since 1970
+	scratch  []byte // reused for copies within one call
 }
 
 // Seq is the sequence number of the last batch sealed or applied. It takes the partition's lock.

@@ -60,6 +60,7 @@ type Store struct {
 	shift    uint
 	group    atomic.Uint64 // the last group id given to a transaction over several partitions
 	tracking Tracking
+	loading  atomic.Int64  // keys that are loaded with a token: see load.go
 	reaper   chan releaser // large values to be released off the loop
 	stop     chan struct{} // closed by Close
 }

@@ -207,7 +207,7 @@ func (tx *Tx) Track(key []byte, t Tracker) (partition int) {
 func (p *Partition) renotice() {
 	k := &p.store.tracking
 	p.striped = p.striped && k.stripes.sets.Load() != nil
-	p.noticed = len(p.watched) > 0 || len(p.tracked) > 0 || p.striped || k.broadcast.Load() != nil
+	p.noticed = len(p.watched) > 0 || len(p.tracked) > 0 || len(p.loads) > 0 || p.striped || k.broadcast.Load() != nil
 }
 
 // note tells of a change to a key whoever wants to know.
@@ -215,6 +215,12 @@ func (p *Partition) note(db int, key []byte) {
 	if len(p.watched) > 0 {
 		p.noteWatched(db, key)
 	}
+	p.voidLoad(db, key)
+	p.noteTracked(key)
+}
+
+// noteTracked tells of a key those who hold a copy.
+func (p *Partition) noteTracked(key []byte) {
 	if b := p.store.tracking.broadcast.Load(); b != nil {
 		b.tell(key, p.origin)
 	}
@@ -258,6 +264,7 @@ func (p *Partition) untrack(key []byte) *trackers {
 func (tx *Tx) invalidateAll() {
 	k := &tx.store.tracking
 	for _, p := range tx.parts {
+		p.voidLoads()
 		p.untrackAll(nil)
 	}
 	k.InvalidateAll()
@@ -295,7 +302,7 @@ func (p *Partition) untrackAll(f func(t Tracker, key string)) {
 }
 
 // LoseTracked tells those who hold copies of a partition's keys that they will not be told of further changes, since this node does
-// not execute them any more. The transaction must hold the partition.
+// not execute them any more. Tokens to load keys are void. The transaction must hold the partition.
 func (tx *Tx) LoseTracked(partition int) {
 	for _, p := range tx.parts {
 		if p.ID == partition {
@@ -305,6 +312,7 @@ func (tx *Tx) LoseTracked(partition int) {
 }
 
 func (p *Partition) loseTracked() {
+	p.voidLoads()
 	p.untrackAll(func(t Tracker, key string) { t.Lost(p.ID, []byte(key)) })
 	if p.striped {
 		p.store.tracking.eachStriped(func(set *stripeSet) { set.t.LosePartition(p.ID) })

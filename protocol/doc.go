@@ -19,6 +19,7 @@
 //	inline.go      requests typed by hand: a line, with quotes
 //	writer.go      replies, RESP2 and RESP3
 //	reply.go       decoder of replies, for clients and tests
+//	reply_size.go  where a reply ends, without decoding it
 //	value.go       decoded replies, written again
 //	print.go       a reply as redis-cli shows it
 //	number.go      integers and doubles, as Redis reads and prints them

@@ -130,6 +130,7 @@ var families = [][]*Row{
 	clusterRows,
 	gridRows,
 	nearRows,
+	loadRows,
 	waitRows,
 }
 

@@ -14,8 +14,9 @@ type commandMaker struct {
 	*rand.Rand
 	now func() int64 // ms since 1970
 
-	row  *Row
-	keys int // that numkeys has announced; 0 = it was not there
+	row    *Row
+	keys   int         // that numkeys has announced; 0 = it was not there
+	tokens [][2]string // of GRID.LOAD, the last ones: key and token
 }
 
 const (
@@ -206,6 +207,13 @@ var argumentsOf = map[string]func(m *commandMaker) []string{
 			return []string{"list-max-listpack-size", m.pick("-2", "-1", "2", "8")}
 		}
 	},
+	"grid.fill": func(m *commandMaker) []string {
+		return append(append(m.token(), m.text()), strings.Fields(m.pick("", "PX "+m.number(1, 5000)))...)
+	},
+	"grid.load": func(m *commandMaker) []string {
+		return []string{m.pick("load", "load", "s") + m.number(1, keysOfKind), m.number(1, 5000)}
+	},
+	"grid.pass": (*commandMaker).token,
 	"grid.read": func(m *commandMaker) []string {
 		return []string{m.pick("GET", "TYPE", "STRLEN", "HGETALL", "LLEN", "SMEMBERS"), m.pick("s", "h", "l", "t", "z") + m.number(1, keysOfKind)}
 	},
@@ -217,6 +225,29 @@ var argumentsOf = map[string]func(m *commandMaker) []string{
 	"zrangestore": func(m *commandMaker) []string {
 		return append([]string{m.key(m.row), m.key(m.row)}, m.zrange()...)
 	},
+}
+
+// tokensMax is how many tokens are remembered.
+const tokensMax = 4
+
+// learn remembers the token in a reply to GRID.LOAD.
+func (m *commandMaker) learn(args []string, reply []byte) {
+	if lines := strings.Split(string(reply), "\r\n"); args[0] == "grid.load" && len(lines) > 3 && lines[2] == "load" {
+		m.tokens = append(m.tokens, [2]string{args[1], lines[3][1:]})
+		m.tokens = m.tokens[max(0, len(m.tokens)-tokensMax):]
+	}
+}
+
+// token is a key and a token that was once good for it, or another one's.
+func (m *commandMaker) token() []string {
+	if len(m.tokens) == 0 {
+		return []string{"s1", "1"}
+	}
+	t := m.tokens[m.IntN(len(m.tokens))]
+	if m.chance(10) {
+		return []string{t[0], m.tokens[0][1]}
+	}
+	return t[:]
 }
 
 // sort mostly sorts ALPHA, so that any collection will do.

@@ -162,6 +162,7 @@ func (r *replicaRun) command() {
 	r.note("client %d, db %d: %s", i, c.session.db, quoted(args))
 	before := r.batches
 	reply := c.do(args...)
+	r.learn(args, reply)
 	if queues && !row.runsInMulti() || row.Flags&Write != 0 && reply[0] == '-' {
 		return // queued, or a change that was refused
 	}

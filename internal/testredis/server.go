@@ -154,6 +154,9 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
+// Program is what LaunchNeargrid runs: neargrid, built once for this process.
+func Program() (string, error) { return binary() }
+
 var built string // the directory that binary made
 
 // RemoveBinary removes what LaunchNeargrid built; for the end of a TestMain or main.
