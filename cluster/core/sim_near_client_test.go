@@ -187,7 +187,7 @@ func (c *nearClient) next() {
 	key := c.near.drawKey()
 	again := func() { s.after(s.between(0, s.setup.thinkMax), func() { c.run(c.next) }) }
 	switch roll := s.random.IntN(1000); {
-	case roll < 2:
+	case roll < 5:
 		c.flush(key, again)
 	case roll < 20:
 		c.write(key, 0, again)

@@ -82,7 +82,7 @@ func (near *nearSim) begin() {
 func (c *nearClient) poll() {
 	c.refresh()
 	s := c.near.sim
-	s.after(s.between(500*time.Millisecond, 3*time.Second), func() { c.run(c.poll) })
+	s.after(s.between(500*time.Millisecond, 6*time.Second), func() { c.run(c.poll) })
 }
 
 // drawKey is more often one of a few.
@@ -100,6 +100,10 @@ func (near *nearSim) mischief() {
 		return
 	}
 	s.after(s.between(20*time.Millisecond, 500*time.Millisecond), near.mischief)
+	if s.random.IntN(20) == 0 {
+		near.desert()
+		return
+	}
 	near.conns = slices.DeleteFunc(near.conns, func(c *nearConn) bool { return c.failed })
 	switch s.random.IntN(8) {
 	case 0:
@@ -131,6 +135,16 @@ func (near *nearSim) mischief() {
 		s.after(s.between(0, 3*time.Second), func() { c.client.run(c.fail) })
 	default:
 		near.hole(c)
+	}
+}
+
+// desert cuts the primary of a key that is read often off from all nodes, for longer than two leases. Clients still reach it.
+func (near *nearSim) desert() {
+	s := near.sim
+	row := &s.control.table.Rows[near.keys[s.random.IntN(3)].partition]
+	if row.State == Serving && s.node(row.Primary.Node).up {
+		s.count("near: primary cut off from nodes and not from clients")
+		s.isolate([]NodeID{row.Primary.Node}, s.between(3*time.Second, 4500*time.Millisecond))
 	}
 }
 
@@ -247,6 +261,7 @@ var simNearFaults = []string{
 	"near: miss, generation", "near: miss, lease", "near: miss, partition", "near: lease asked for with a read",
 	"near: lease cut short by the node's own", "near: lease over when it came", "near: lease renewed", "near: no lease granted",
 	"near: not stored, as it was out of date", "near: partition flushed", "near: partition told of before a handover",
+	"near: primary cut off from nodes and not from clients",
 	"near: read past the near cache", "near: stream between doors cut", "near: table of tracked keys emptied into stripes",
 	"near: told of a key", "near: told of a partition", "near: told of a partition ahead of a lease that omits it",
 	"near: told to drop everything", "near: tracked read by way of another door", "near: waited for another's reply",
