@@ -20,7 +20,9 @@ const (
 	WalkStartLost                // R19: the start of a walk was lost or late, and another begins
 	TrimmedMeanwhile             // R19: the log was trimmed while a copy was asked where it is
 	ShrinkOnReset                // R5
-	ShrinkOnSilence              // R18, R3
+	ShrinkOnSilence              // R3
+	ShrinkOnLag                  // R18: too much that it has not answered
+	LearnerLags                  // R18: the log is kept for it no longer
 	Retried                      // an unanswered message
 	HandoverGivenUp              // R20: not drained in time
 	HandoverOffered              // R20
@@ -64,7 +66,9 @@ var markNames = [marksEnd]string{
 	WalkStartLost:    "WalkStartLost (R19: the start of a walk was lost or late, and another begins)",
 	TrimmedMeanwhile: "TrimmedMeanwhile (R19: the log was trimmed while a copy was asked where it is)",
 	ShrinkOnReset:    "ShrinkOnReset (R5)",
-	ShrinkOnSilence:  "ShrinkOnSilence (R18, R3)",
+	ShrinkOnSilence:  "ShrinkOnSilence (R3)",
+	ShrinkOnLag:      "ShrinkOnLag (R18: too much that it has not answered)",
+	LearnerLags:      "LearnerLags (R18: the log is kept for it no longer)",
 	Retried:          "Retried (an unanswered message)",
 	HandoverGivenUp:  "HandoverGivenUp (R20: not drained in time)",
 	HandoverOffered:  "HandoverOffered (R20)",

@@ -285,9 +285,14 @@ func (r *Replica) tickPeer(p *progress, s *Step, now time.Duration) {
 	}
 	switch {
 	case p.counts() && (r.silent(p, now) || lag > r.opt.LagBytesMax):
-		r.opt.Marks.hit(ShrinkOnSilence)
+		if lag > r.opt.LagBytesMax {
+			r.opt.Marks.hit(ShrinkOnLag)
+		} else {
+			r.opt.Marks.hit(ShrinkOnSilence)
+		}
 		r.propose(Change{Kind: Shrink, Partition: r.Partition, Epoch: r.row.Epoch, Member: p.Member}, s, now)
 	case lag > r.opt.LagBytesMax:
+		r.opt.Marks.hit(LearnerLags)
 		p.state, p.sentAt = probing, 0 // and no longer keeps the log from being trimmed (R18)
 	case p.sentAt != 0 && now > p.sentAt+r.opt.RetryAfter:
 		r.opt.Marks.hit(Retried)

@@ -79,7 +79,7 @@ func (n *simNode) start() {
 	n.leases = NewLeases(n.member(), simLease, &s.marks)
 	n.opt = DefaultOptions(s.setup.settings)
 	n.opt.Marks, n.opt.KeepBytes, n.opt.MessageBytes = &s.marks, s.setup.keepEntries*entryOverheadBytes, 4*entryOverheadBytes
-	n.opt.LagBytesMax = 400 * entryOverheadBytes
+	n.opt.LagBytesMax = s.setup.lagEntries * entryOverheadBytes
 	n.vouched = 0
 	n.opt.ControllerLease = func() time.Duration { return n.vouched }
 	n.parts = nil

@@ -38,6 +38,7 @@ type simSetup struct {
 	loss, duplicate            float64       // of messages, while they do
 	delayMax                   time.Duration
 	keepEntries                int           // about, in a log
+	lagEntries                 int           // the same, that a copy may lag behind (R18)
 	wholeWalks                 bool          // a chunk holds all keys
 	thinkMax                   time.Duration // of a client, between two operations
 }
@@ -82,10 +83,20 @@ type sim struct {
 	failure string
 }
 
+// A copy may lag behind by so many entries, about; in each lagTightEach-th seed by fewer, so that some do.
+const (
+	lagUsual     = 400
+	lagTight     = 1
+	lagTightEach = 5
+)
+
 func newSim(seed uint64, near bool) *sim {
 	random := rand.New(rand.NewPCG(seed, 0x6e656172))
 	s := &sim{random: random, cut: map[[2]NodeID]bool{}, faults: map[string]int{}}
 	s.setup = drawSetup(random)
+	if s.setup.lagEntries = lagUsual; seed%lagTightEach == 0 {
+		s.setup.lagEntries = lagTight
+	}
 	if near {
 		s.setup.clients = 0
 		s.near = newNearSim(s)
