@@ -127,7 +127,7 @@ func infoServer(c *Call, w *infoWriter) {
 	w.put("uptime_in_days", up/86400)
 	w.put("hz", c.srv.config.Hz.Load())
 	w.put("configured_hz", c.srv.config.Hz.Load())
-	w.put("lru_clock", c.Tx.Now/1000&(1<<24-1))
+	w.put("lru_clock", lruClock(c.Tx.Now))
 	executable, _ := os.Executable()
 	w.put("executable", executable)
 	w.put("config_file", "")

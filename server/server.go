@@ -25,7 +25,6 @@ type Options struct {
 	MaxMemory      int64  // bytes; 0 = no limit
 	RequirePass    string // empty = no password
 	Loops          int    // event loops; 0 = one less than there are cores, at least one
-	DebugCommand   bool   // DEBUG answers
 	NodeID         string
 	Seed           partition.Seed // zero: a random one
 	Logger         *slog.Logger   // nil: slog.Default
@@ -116,6 +115,7 @@ func New(o Options) (*Server, error) {
 	if err := config.Set(o.Config); err != nil {
 		return nil, err
 	}
+	config.sealed = true
 	if config.exposed && config.RequirePass() == "" {
 		return nil, ErrExposed
 	}
