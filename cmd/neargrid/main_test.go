@@ -325,6 +325,8 @@ func TestHelp(t *testing.T) {
 		{"server --help", []string{"Usage: neargrid server [flags]", "--listen HOST:PORT", "(default 127.0.0.1:6379)", "--maxmemory SIZE", "NEARGRID_DATA_DIR"}},
 		{"help server", []string{"--requirepass-file FILE", "--insecure\n", "NEARGRID_PPROF"}},
 		{"dev -h", []string{"Usage: neargrid dev [flags]", "--port PORT", "--nodes N"}},
+		{"help help", []string{"Usage: neargrid <command> [flags]", "help  "}},
+		{"help version", []string{"Usage: neargrid <command> [flags]", "version  "}},
 		{"version", []string{"neargrid " + server.Version + " "}},
 		{"--version", []string{"neargrid " + server.Version + " "}},
 	} {
