@@ -30,6 +30,7 @@ type Options struct {
 	Logger         *slog.Logger   // nil: slog.Default
 	LogLevel       *slog.LevelVar // what Logger filters by, so that CONFIG SET loglevel can move it; nil: it moves nothing
 	Insecure       bool           // a door that other machines reach may go without a password
+	ConfigFile     string         // the file that Config is from, for INFO; empty = none
 	Config         [][2]string    // CONFIG settings to begin with: names and values
 	Router         Router         // nil: the node is alone
 	Sink           partition.Sink // gets every batch, for other copies; nil: there are none
@@ -63,6 +64,8 @@ type Server struct {
 	pauses        pauseState
 	latency       latencyMonitor
 	rates         rates
+	recent        recentPeaks
+	largeDropped  atomic.Bool  // see dropped
 	trackingOver  atomic.Int64 // how often in a row the tracking table was too large for what could be done about it
 	relays        relays
 	readingGuests atomic.Int64 // nodes whose doors have had keys tracked here
@@ -88,6 +91,10 @@ type Server struct {
 type serverStats struct {
 	connections, rejected, protocolErrors atomic.Int64
 	bytesIn, bytesOut                     atomic.Int64
+	readsBefore, writesBefore             atomic.Int64 // of the driver, when the statistics were last reset
+	expireNanos, expireCapped             atomic.Int64 // active expiry: time taken, and turns that took all they may
+	releasedBefore                        atomic.Int64 // of the store, the same
+	exceeded                              exceeded
 	mu                                    struct {
 		sync.Mutex
 		errors map[string]int64 // by the error's first word
@@ -264,6 +271,7 @@ func (srv *Server) cron() {
 		}
 		srv.followWallClock(period)
 		srv.watchMemory()
+		srv.watchExceeded()
 		srv.expireDue(period)
 		srv.limitTracking()
 		srv.flush()
@@ -271,6 +279,7 @@ func (srv *Server) cron() {
 			slow = now
 			srv.sampleRates()
 			srv.store.Space.Purge()
+			srv.collectDropped()
 		}
 	}
 }
@@ -293,13 +302,18 @@ func (srv *Server) expireDue(period time.Duration) {
 	percent := expirePercent + expirePercentPerEffort*(srv.config.ActiveExpireEffort.Load()-1)
 	begin := srv.clock()
 	end := begin + period*time.Duration(percent)/100
-	defer func() { srv.noteLatency(eventExpireCycle, srv.clock()-begin) }()
+	defer func() {
+		took := srv.clock() - begin
+		srv.stats.expireNanos.Add(int64(took))
+		srv.noteLatency(eventExpireCycle, took)
+	}()
 	now := begin
 	for range srv.store.Partitions() {
 		p := srv.store.Partition(srv.nextExpire)
 		srv.nextExpire = (srv.nextExpire + 1) % srv.store.Partitions()
 		for p.ExpireDue(srv.wallMs(now)) {
 			if now = srv.clock(); now > end {
+				srv.stats.expireCapped.Add(1)
 				return
 			}
 		}

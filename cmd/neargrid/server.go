@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/bits"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -299,6 +300,9 @@ func password(in inputs, flag string) (string, error) {
 
 // addSettings takes over what is set by names of CONFIG: in the file, as a flag, and NEARGRID_LOG_LEVEL.
 func addSettings(env environment, in inputs, o *server.Options) {
+	if file := in.text(configFlag.name); file != "" {
+		o.ConfigFile, _ = filepath.Abs(file)
+	}
 	if in.given(debugFlag) {
 		o.Config = append(o.Config, [2]string{debugFlag, in.text(debugFlag)})
 	}
