@@ -18,7 +18,7 @@ import (
 type infoField struct{ section, value string }
 
 // manyFields are fields of which there is one for each command, kind of error or database.
-var manyFields = regexp.MustCompile(`^(cmdstat_|errorstat_|latency_percentiles_usec_|db)[\w|-]*$`)
+var manyFields = regexp.MustCompile(`^(cmdstat_|errorstat_|latency_percentiles_usec_|db\B).*$`)
 
 func readInfo(t *testing.T, conn *testredis.Conn, args ...string) map[string]infoField {
 	t.Helper()
