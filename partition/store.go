@@ -62,6 +62,7 @@ type Store struct {
 	tracking Tracking
 	loading  atomic.Int64  // keys that are loaded with a token: see load.go
 	reaper   chan releaser // large values to be released off the loop
+	released atomic.Int64  // by way of reaper
 	stop     chan struct{} // closed by Close
 }
 
@@ -117,6 +118,7 @@ func (s *Store) reap() {
 		select {
 		case o := <-s.reaper:
 			o.release()
+			s.released.Add(1)
 		case <-s.stop:
 			return
 		}
@@ -125,6 +127,9 @@ func (s *Store) reap() {
 
 // Releasing is how many deleted values wait for their memory to be released.
 func (s *Store) Releasing() int { return len(s.reaper) }
+
+// Released is how many deleted values had their memory released off the event loops, since the store was made.
+func (s *Store) Released() int64 { return s.released.Load() }
 
 // Stats are counters summed over a store's partitions.
 type Stats struct {

@@ -106,10 +106,16 @@ func (c *Call) setName(name []byte) bool {
 	return true
 }
 
-func cmdClientInfo(c *Call) { c.W.Verbatim([]byte(c.s.describe()+"\n"), "txt") }
+func cmdClientInfo(c *Call) { c.W.Verbatim([]byte(c.describeOwn()+"\n"), "txt") }
 
-// describe is the session's line in CLIENT LIST, in Redis 7.0's form. It runs on the session's loop.
-func (s *Session) describe() string {
+// describeOwn is the line of the session whose command this is, on its loop.
+func (c *Call) describeOwn() string { return c.s.describe(argBytes(c.Args)) }
+
+// describe is the session's line in CLIENT LIST, in Redis 7.0's form; args is the size of the arguments of the command that it
+// is executing right now. It runs on the session's loop.
+//
+// Input is read into a buffer of the loop's: a session has one of its own, which counts in qbuf-free, only while input waits in it.
+func (s *Session) describe(args int) string {
 	now := s.srv.clock()
 	multi, multiMem, cmd := -1, 0, "NULL"
 	if s.multi != nil {
@@ -118,9 +124,19 @@ func (s *Session) describe() string {
 	if s.last != nil {
 		cmd = s.last.fullName()
 	}
-	waiting := 0
+	input := s.unread
+	if input == 0 {
+		input = s.held.input + len(s.in)
+	}
+	args += s.held.args
+	for _, t := range s.travels.parked {
+		args += argBytes(t.args)
+	}
+	segments, waiting := 0, 0
 	for i := range s.queue {
-		waiting += len(s.queue[i].buf)
+		if n := len(s.queue[i].buf); n > 0 {
+			segments, waiting = segments+1, waiting+n
+		}
 	}
 	events := "r"
 	if len(s.out) > s.sent {
@@ -129,8 +145,8 @@ func (s *Session) describe() string {
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=0 ssub=0 multi=%d "+
 		"qbuf=%d qbuf-free=%d argv-mem=%d multi-mem=%d rbs=%d rbp=%d obl=%d oll=%d omem=%d tot-mem=%d events=%s cmd=%s user=%s redir=%d resp=%d",
 		s.id, s.info.Remote, s.info.Local, s.info.FD, s.name, seconds(now-s.created), seconds(now-s.active), s.flags(), s.db, s.subscriptions(), multi,
-		len(s.in), cap(s.in)-len(s.in), 0, multiMem, cap(s.out), cap(s.out), len(s.out)-s.sent, len(s.queue), waiting,
-		s.memory(), events, cmd, defaultUser, s.redirect(), s.resp)
+		input, cap(s.in)-len(s.in), args, multiMem, cap(s.out), cap(s.out), len(s.out)-s.sent, segments, waiting,
+		s.memory()+args, events, cmd, defaultUser, s.redirect(), s.resp)
 }
 
 // flags are the letters of CLIENT LIST, in Redis's order.
@@ -165,7 +181,10 @@ const sessionBytes = 1 << 10
 
 // memory is about what the session takes.
 func (s *Session) memory() int {
-	n := sessionBytes + cap(s.in) + cap(s.out) + s.pendingBytes()
+	n := sessionBytes + cap(s.in) + cap(s.out)
+	for i := range s.queue {
+		n += cap(s.queue[i].buf)
+	}
 	if s.multi != nil {
 		n += s.multi.bytes
 	}
@@ -184,10 +203,10 @@ func cmdClientList(c *Call) {
 	lines := make(chan string, len(sessions))
 	for _, s := range sessions {
 		if s == c.s && !c.offLoop { // inside EXEC on the loop, which cannot answer before EXEC is done
-			lines <- s.describe()
+			lines <- c.describeOwn()
 			continue
 		}
-		s.loop.Post(func() { lines <- s.describe() })
+		s.loop.Post(func() { lines <- s.describe(0) })
 	}
 	timeout := time.NewTimer(describeTimeout)
 	defer timeout.Stop()

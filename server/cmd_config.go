@@ -84,13 +84,25 @@ func (srv *Server) resetStats() {
 	srv.stats.protocolErrors.Store(0)
 	srv.stats.bytesIn.Store(0)
 	srv.stats.bytesOut.Store(0)
+	srv.stats.expireNanos.Store(0)
+	srv.stats.expireCapped.Store(0)
+	srv.stats.exceeded.reset(srv.clock())
+	srv.stats.releasedBefore.Store(srv.store.Released())
+	srv.resetTraffic()
 	srv.stats.mu.Lock()
 	clear(srv.stats.mu.errors)
 	srv.stats.mu.Unlock()
 }
 
-// cmdConfigRewrite has nothing to write to: what is set lasts as long as the process. The file of --config is read once,
-// and belongs to whoever wrote it.
-func cmdConfigRewrite(c *Call) { c.W.Error("ERR The server is running without a config file") }
+// cmdConfigRewrite refuses: what is set lasts as long as the process. The file of --config is read once and belongs to whoever wrote it.
+// It holds flags beside names of CONFIG, flags and the environment win over it, and several nodes may have the same one: what this
+// node would write there need not be what it, or another, would start with.
+func cmdConfigRewrite(c *Call) {
+	if file := c.srv.options.ConfigFile; file != "" {
+		c.W.Error(sanitize("ERR Rewriting config file: a node never writes to it. Put what is to stay into " + file + " by hand"))
+		return
+	}
+	c.W.Error("ERR The server is running without a config file")
+}
 
 func cmdConfigHelp(c *Call) { c.help() }

@@ -127,10 +127,10 @@ func infoServer(c *Call, w *infoWriter) {
 	w.put("uptime_in_days", up/86400)
 	w.put("hz", c.srv.config.Hz.Load())
 	w.put("configured_hz", c.srv.config.Hz.Load())
-	w.put("lru_clock", c.Tx.Now/1000&(1<<24-1))
+	w.put("lru_clock", lruClock(c.Tx.Now))
 	executable, _ := os.Executable()
 	w.put("executable", executable)
-	w.put("config_file", "")
+	w.put("config_file", c.srv.options.ConfigFile)
 	w.put("io_threads_active", 0)
 }
 
@@ -142,9 +142,10 @@ func infoClients(c *Call, w *infoWriter) {
 	w.put("connected_clients", n)
 	w.put("cluster_connections", 0)
 	w.put("maxclients", srv.config.MaxClients.Load())
-	w.put("client_recent_max_input_buffer", 0)
-	w.put("client_recent_max_output_buffer", 0)
-	w.put("blocked_clients", 0)
+	input, output := srv.recent.peaks(srv.clock())
+	w.put("client_recent_max_input_buffer", input)
+	w.put("client_recent_max_output_buffer", output)
+	w.put("blocked_clients", srv.pauses.waiting.Load()) // no command blocks yet: they wait for the end of CLIENT PAUSE
 	w.put("tracking_clients", max(0, int64(srv.store.Tracking().Stats().Trackers)-srv.readingGuests.Load()))
 	w.put("clients_in_timeout_table", 0)
 }
@@ -167,6 +168,8 @@ func infoMemory(c *Call, w *infoWriter) {
 	w.put("maxmemory_policy", partition.PolicyNames[c.srv.config.MaxMemoryPolicy.Load()])
 	w.put("allocator_frag_ratio", fmt.Sprintf("%.2f", ratio(m.space, m.space-m.dead)))
 	w.put("allocator_frag_bytes", m.dead)
+	w.put("allocator_rss_ratio", "1.00") // what is mapped for values is in use
+	w.put("allocator_rss_bytes", 0)
 	w.put("rss_overhead_ratio", fmt.Sprintf("%.2f", ratio(m.rss, m.space)))
 	w.put("rss_overhead_bytes", m.rss-m.space)
 	w.put("mem_fragmentation_ratio", fmt.Sprintf("%.2f", ratio(m.rss, m.used)))
@@ -179,6 +182,7 @@ func infoMemory(c *Call, w *infoWriter) {
 	w.put("mem_allocator", "neargrid-arena")
 	w.put("active_defrag_running", 0)
 	w.put("lazyfree_pending_objects", c.srv.store.Releasing())
+	w.put("lazyfreed_objects", c.srv.store.Released()-c.srv.stats.releasedBefore.Load())
 }
 
 func infoPersistence(c *Call, w *infoWriter) {
@@ -226,8 +230,13 @@ func infoStats(c *Call, w *infoWriter) {
 	w.put("sync_partial_ok", 0)
 	w.put("sync_partial_err", 0)
 	w.put("expired_keys", sum.Expired)
+	w.put("expired_time_cap_reached_count", srv.stats.expireCapped.Load())
+	w.put("expire_cycle_cpu_milliseconds", srv.stats.expireNanos.Load()/int64(time.Millisecond))
+	total, current := srv.stats.exceeded.times(srv.clock())
 	w.put("evicted_keys", sum.Evicted)
 	w.put("evicted_clients", 0)
+	w.put("total_eviction_exceeded_time", total.Milliseconds())
+	w.put("current_eviction_exceeded_time", current.Milliseconds())
 	w.put("keyspace_hits", sum.Hits)
 	w.put("keyspace_misses", sum.Misses)
 	w.put("pubsub_channels", min(1, srv.subscribers.Load()))
@@ -241,6 +250,9 @@ func infoStats(c *Call, w *infoWriter) {
 	w.put("tracking_total_prefixes", tracking.Prefixes)
 	w.put("unexpected_error_replies", 0)
 	w.put("total_error_replies", errors)
+	reads, writes := srv.traffic()
+	w.put("total_reads_processed", reads)
+	w.put("total_writes_processed", writes)
 	w.put("protocol_errors", srv.stats.protocolErrors.Load())
 }
 

@@ -127,6 +127,7 @@ var families = [][]*Row{
 	slowlogRows,
 	latencyRows,
 	serverRows,
+	debugRows,
 	clusterRows,
 	gridRows,
 	nearRows,

@@ -17,9 +17,9 @@ import (
 // Config holds what CONFIG GET and CONFIG SET name. Code that serves commands reads its fields without a lock; they
 // change by Set alone.
 //
-// A name is one of three things: a live setting, which takes effect at once; a constant, which is true of every
-// neargrid node and cannot be set to anything else; or unknown. None is stored and ignored: testdata/config_absent.txt
-// says of each of Redis's remaining names why it is unknown.
+// A name is one of four things: a live setting, which takes effect at once; one that is set at the start and never again; a
+// constant, which is true of every neargrid node and cannot be set to anything else; or unknown. None is stored and
+// ignored: testdata/config_absent.txt says of each of Redis's remaining names why it is unknown.
 type Config struct {
 	MaxMemory               atomic.Int64 // bytes; 0 = no limit
 	MaxMemoryPolicy         atomic.Int64 // a partition.Policy
@@ -45,6 +45,8 @@ type Config struct {
 	outputLimits [outputClasses]atomic.Pointer[outputLimit]
 	addr         atomic.Pointer[string] // of the TCP door
 	exposed      bool                   // other machines reach the TCP door: a password must be set, and stay set
+	debug        string                 // who may use DEBUG: one of debugWords; never changes once sealed
+	sealed       bool                   // the server is made: settings that belong to its start are constants from here on
 
 	settings map[string]*setting // by name, aliases too; never changes
 	names    []string            // its keys, sorted
@@ -77,7 +79,7 @@ func newConfig(o Options) *Config {
 	c.outputLimits[outputPubSub].Store(&outputLimit{hard: 32 << 20, soft: 8 << 20, seconds: 60})
 	c.setAddr(o.Listen)
 	c.settings = map[string]*setting{}
-	for _, s := range append(c.liveSettings(), c.constants(o)...) {
+	for _, s := range slices.Concat(c.liveSettings(), c.startSettings(), c.constants(o)) {
 		for _, name := range s.names {
 			c.settings[name] = s
 			c.names = append(c.names, name)
@@ -122,6 +124,8 @@ type setting struct {
 	// parse checks a value and returns what puts it in force. So that a SET of several names is all or nothing, parse
 	// changes nothing. nil: a constant.
 	parse func(value string) (commit func(), err error)
+	// atStart: it is set before the server starts, or not at all.
+	atStart bool
 	// same tells whether a value is another way to write a constant's own; nil: it must be equal.
 	same func(value string) bool
 }
@@ -212,7 +216,7 @@ func (c *Config) check(pairs [][2]string) error {
 		switch {
 		case s == nil:
 			return &ConfigError{pair[0], errUnknown}
-		case s.parse == nil && !s.isOwn(pair[1]):
+		case s.parse == nil && !s.isOwn(pair[1]), s.atStart && c.sealed:
 			return &ConfigError{pair[0], errImmutable}
 		case seen[name]:
 			return &ConfigError{pair[0], errDuplicate}

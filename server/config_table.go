@@ -67,6 +67,23 @@ func (c *Config) liveSettings() []*setting {
 	}
 }
 
+// startSettings are the names that are set before the server starts: in the file of --config, as flags, in Options.Config.
+func (c *Config) startSettings() []*setting {
+	c.debug = debugOff
+	debug := enumSetting(debugWords, func() string { return c.debug }, func(word string) { c.debug = word }, "enable-debug-command")
+	debug.atStart = true
+	return []*setting{debug}
+}
+
+// Who may use DEBUG: nobody, everybody, or clients of this machine.
+const (
+	debugOff   = "no"
+	debugOn    = "yes"
+	debugLocal = "local"
+)
+
+var debugWords = []string{debugOff, debugOn, debugLocal}
+
 // constants are names with the one value that is true of this node. Tools read many of them before they do anything.
 func (c *Config) constants(o Options) []*setting {
 	return []*setting{
@@ -84,7 +101,6 @@ func (c *Config) constants(o Options) []*setting {
 		constant(o.Unixsocket, "unixsocket"),
 		constant(unixMode(o), "unixsocketperm"),
 		constant(strconv.Itoa(partition.Databases), "databases"),
-		constant(yesNo(o.DebugCommand), "enable-debug-command"),
 		constant("no", "enable-module-command"),
 		constant("no", "enable-protected-configs"),
 		constant(yesNo(!o.Insecure), "protected-mode"),

@@ -362,6 +362,7 @@ func (s *Session) runOffLoop(c *Call) {
 	row, resp, now := c.Row, c.W.Resp, c.now
 	by, track, origin := c.by, c.track, c.origin
 	args := cloneArgs(c.Args)
+	s.held = held{s.current, argBytes(args)}
 	silent := s.replies != replyOn
 	var multi *transaction
 	var watching []watched
@@ -386,18 +387,23 @@ func (s *Session) runOffLoop(c *Call) {
 		}
 		unwatchAll(watching)
 		s.loop.Post(func() {
+			s.held = held{}
 			s.barrier--
 			s.Complete(ticket, reply)
 		})
 	}()
 }
 
-func cloneArgs(args [][]byte) [][]byte {
-	size := 0
+// argBytes is the size of arguments together.
+func argBytes(args [][]byte) (n int) {
 	for _, a := range args {
-		size += len(a)
+		n += len(a)
 	}
-	buf := make([]byte, 0, size)
+	return n
+}
+
+func cloneArgs(args [][]byte) [][]byte {
+	buf := make([]byte, 0, argBytes(args))
 	out := make([][]byte, len(args))
 	for i, a := range args {
 		buf = append(buf, a...)

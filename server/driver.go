@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -54,12 +55,17 @@ type driver interface {
 	// where that is not nil, and if this has changed since the last look closes the connections instead of writing. Before Start only.
 	// Loops call both at the same time as each other.
 	OnTurnEnd(flush func(), sleeps func() uint64)
+	// Traffic is how often the driver has read from connections and written to them, since it was made. Any goroutine may call it.
+	Traffic() (reads, writes int64)
 	// CloseListeners returns when no connection is accepted any more. Not to be called on a loop.
 	CloseListeners()
 	// Shutdown closes the listeners, treats every client as one that has finished sending, and returns when all
 	// connections are closed; when ctx ends first, it cuts the rest and returns ctx's error. Not to be called on a loop.
 	Shutdown(ctx context.Context) error
 }
+
+// traffic counts the reads and writes of a driver, or of one of its loops.
+type traffic struct{ reads, writes atomic.Int64 }
 
 const (
 	readSizeMax  = 64 << 10  // bytes read from one connection before the others have their turn

@@ -93,6 +93,7 @@ func (c *epollConn) ready(events uint32) {
 		return
 	}
 	n, errno := rawRead(c.fd, c.loop.read)
+	c.loop.reads++
 	switch {
 	case c.lingering:
 		c.discard(n, errno)
@@ -159,6 +160,7 @@ func (c *epollConn) write() bool {
 	}
 	out = out[:min(len(out), writeSizeMax)]
 	n, errno := rawSend(c.fd, out)
+	c.loop.writes++
 	switch {
 	case n > 0:
 		c.blocked = n < len(out)

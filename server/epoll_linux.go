@@ -22,9 +22,10 @@ type epollDriver struct {
 	flush     func()          // see OnTurnEnd; nil: there is none
 	sleeps    func() uint64   // the same
 	loops     []*epollLoop
-	next      int // loop 0's: the loop that gets the next connection
-	spare     int // loop 0's: a descriptor to give up when there are no others; -1 = lost
-	refused   int // loop 0's: connections refused for want of a descriptor, since it was logged
+	traffic   []*traffic // of each loop; stays when the loops are gone
+	next      int        // loop 0's: the loop that gets the next connection
+	spare     int        // loop 0's: a descriptor to give up when there are no others; -1 = lost
+	refused   int        // loop 0's: connections refused for want of a descriptor, since it was logged
 
 	started   bool
 	running   sync.WaitGroup
@@ -65,6 +66,7 @@ func newEpollDriver(loops int, ls *listeners, accept acceptor, keepAliveSeconds 
 			return nil, fmt.Errorf("server: event loop: %w", err)
 		}
 		d.loops = append(d.loops, l)
+		d.traffic = append(d.traffic, &l.traffic)
 	}
 	for _, door := range d.listeners {
 		if err := d.loops[0].watchListener(door); err != nil {
@@ -91,6 +93,14 @@ func ownDescriptor(c syscall.Conn) (fd int, err error) {
 
 func (d *epollDriver) OnTurnEnd(flush func(), sleeps func() uint64) {
 	d.flush, d.sleeps = flush, sleeps
+}
+
+func (d *epollDriver) Traffic() (reads, writes int64) {
+	for _, t := range d.traffic {
+		reads += t.reads.Load()
+		writes += t.writes.Load()
+	}
+	return reads, writes
 }
 
 func (d *epollDriver) Start() error {

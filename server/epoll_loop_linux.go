@@ -30,6 +30,9 @@ type epollLoop struct {
 	stuck      []*epollConn // each with output that the kernel does not take, or with a deadline
 	lingering  int          // how many of conns linger
 
+	reads, writes int64   // of this turn
+	traffic       traffic // of the turns before; one addition a turn, not one for each connection
+
 	sleeps   uint64 // when it last looked
 	started  time.Time
 	now      time.Duration // since started, when this turn's wait ended
@@ -113,6 +116,18 @@ func (l *epollLoop) turn() {
 		}
 		c.settle()
 	}
+	l.countTraffic()
+}
+
+// countTraffic adds up what the turn has read and written.
+func (l *epollLoop) countTraffic() {
+	if l.reads > 0 {
+		l.traffic.reads.Add(l.reads)
+	}
+	if l.writes > 0 {
+		l.traffic.writes.Add(l.writes)
+	}
+	l.reads, l.writes = 0, 0
 }
 
 // slept tells whether the machine was suspended since the last look.

@@ -20,6 +20,7 @@ type goroutineDriver struct {
 	doors     *listeners
 	flush     func()        // see OnTurnEnd; nil: there is none
 	sleeps    func() uint64 // the same
+	traffic   traffic
 	running   sync.WaitGroup
 	stop      chan struct{} // closed by CloseListeners
 	closeOnce sync.Once
@@ -39,6 +40,10 @@ func newGoroutineDriver(ls *listeners, accept acceptor, keepAliveSeconds func() 
 
 func (d *goroutineDriver) OnTurnEnd(flush func(), sleeps func() uint64) {
 	d.flush, d.sleeps = flush, sleeps
+}
+
+func (d *goroutineDriver) Traffic() (reads, writes int64) {
+	return d.traffic.reads.Load(), d.traffic.writes.Load()
 }
 
 func (d *goroutineDriver) Start() error {

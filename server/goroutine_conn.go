@@ -191,6 +191,7 @@ func (c *goroutineConn) read() {
 	var large *[readSizeMax]byte
 	for p := small; ; {
 		n, err := c.conn.Read(p)
+		c.driver.traffic.reads.Add(1)
 		if n > 0 {
 			select {
 			case c.input <- p[:n]:
@@ -217,6 +218,7 @@ func (c *goroutineConn) read() {
 // write writes one buffer, on a goroutine of its own: posts, ticks and closing go on meanwhile.
 func (c *goroutineConn) write(buf *[readSizeMax]byte, n int) {
 	_, err := c.conn.Write(buf[:n])
+	c.driver.traffic.writes.Add(1)
 	largeBuffers.Put(buf)
 	c.wrote <- err
 }

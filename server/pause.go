@@ -11,8 +11,9 @@ const pauseMax = 365 * 24 * time.Hour
 
 // pauseState is CLIENT PAUSE: sessions stop before a command that it concerns, and take it up again when it ends.
 type pauseState struct {
-	mode atomic.Int32 // pauseNone, pauseWrites, pauseAll
-	mu   struct {
+	mode    atomic.Int32 // pauseNone, pauseWrites, pauseAll
+	waiting atomic.Int64 // sessions that wait for its end
+	mu      struct {
 		sync.Mutex
 		until time.Duration // by the server's clock
 		timer Timer
@@ -57,7 +58,7 @@ func (srv *Server) unpause() {
 	for _, s := range srv.allSessions() {
 		s.loop.Post(func() {
 			if s.paused {
-				s.paused = false
+				s.goOn()
 				s.resume()
 				s.loop.Touch(s)
 			}
@@ -65,16 +66,29 @@ func (srv *Server) unpause() {
 	}
 }
 
-// mustPause tells whether a pause under way concerns a command.
+// pause stops the session before its next command; goOn ends that.
+func (s *Session) pause() {
+	s.paused = true
+	s.srv.pauses.waiting.Add(1)
+}
+
+func (s *Session) goOn() {
+	if s.paused {
+		s.paused = false
+		s.srv.pauses.waiting.Add(-1)
+	}
+}
+
+// mustPause tells whether a pause under way concerns a command. One that would be refused anyway is answered at once.
 func (s *Session) mustPause(args [][]byte) bool {
+	row := lookup(args)
+	if row == nil || !row.arityFits(len(args)) || !s.authed && row.Flags&NoAuth == 0 {
+		return false
+	}
 	switch s.srv.pauses.mode.Load() {
 	case pauseAll:
 		return true
 	case pauseWrites:
-		row := lookup(args)
-		if row == nil {
-			return false
-		}
 		if row.Name == "exec" && s.multi != nil {
 			for _, q := range s.multi.queue {
 				if q.row.Flags&(Write|MayReplicate) != 0 {

@@ -25,12 +25,12 @@ type Options struct {
 	MaxMemory      int64  // bytes; 0 = no limit
 	RequirePass    string // empty = no password
 	Loops          int    // event loops; 0 = one less than there are cores, at least one
-	DebugCommand   bool   // DEBUG answers
 	NodeID         string
 	Seed           partition.Seed // zero: a random one
 	Logger         *slog.Logger   // nil: slog.Default
 	LogLevel       *slog.LevelVar // what Logger filters by, so that CONFIG SET loglevel can move it; nil: it moves nothing
 	Insecure       bool           // a door that other machines reach may go without a password
+	ConfigFile     string         // the file that Config is from, for INFO; empty = none
 	Config         [][2]string    // CONFIG settings to begin with: names and values
 	Router         Router         // nil: the node is alone
 	Sink           partition.Sink // gets every batch, for other copies; nil: there are none
@@ -69,6 +69,8 @@ type Server struct {
 	pauses        pauseState
 	latency       latencyMonitor
 	rates         rates
+	recent        recentPeaks
+	largeDropped  atomic.Bool  // see dropped
 	trackingOver  atomic.Int64 // how often in a row the tracking table was too large for what could be done about it
 	relays        relays
 	casts         casts
@@ -96,6 +98,10 @@ type Server struct {
 type serverStats struct {
 	connections, rejected, protocolErrors atomic.Int64
 	bytesIn, bytesOut                     atomic.Int64
+	readsBefore, writesBefore             atomic.Int64 // of the driver, when the statistics were last reset
+	expireNanos, expireCapped             atomic.Int64 // active expiry: time taken, and turns that took all they may
+	releasedBefore                        atomic.Int64 // of the store, the same
+	exceeded                              exceeded
 	mu                                    struct {
 		sync.Mutex
 		errors map[string]int64 // by the error's first word
@@ -123,6 +129,7 @@ func New(o Options) (*Server, error) {
 	if err := config.Set(o.Config); err != nil {
 		return nil, err
 	}
+	config.sealed = true
 	if config.exposed && config.RequirePass() == "" {
 		return nil, ErrExposed
 	}
@@ -271,6 +278,7 @@ func (srv *Server) cron() {
 		}
 		srv.followWallClock(period)
 		srv.watchMemory()
+		srv.watchExceeded()
 		srv.expireDue(period)
 		srv.limitTracking()
 		srv.askCasts()
@@ -279,6 +287,7 @@ func (srv *Server) cron() {
 			slow = now
 			srv.sampleRates()
 			srv.store.Space.Purge()
+			srv.collectDropped()
 		}
 	}
 }
@@ -308,13 +317,18 @@ func (srv *Server) expireDue(period time.Duration) {
 	percent := expirePercent + expirePercentPerEffort*(srv.config.ActiveExpireEffort.Load()-1)
 	begin := srv.clock()
 	end := begin + period*time.Duration(percent)/100
-	defer func() { srv.noteLatency(eventExpireCycle, srv.clock()-begin) }()
+	defer func() {
+		took := srv.clock() - begin
+		srv.stats.expireNanos.Add(int64(took))
+		srv.noteLatency(eventExpireCycle, took)
+	}()
 	now := begin
 	for range srv.store.Partitions() {
 		p := srv.store.Partition(srv.nextExpire)
 		srv.nextExpire = (srv.nextExpire + 1) % srv.store.Partitions()
 		for p.ExpireDue(srv.wallMs(now)) {
 			if now = srv.clock(); now > end {
+				srv.stats.expireCapped.Add(1)
 				return
 			}
 		}

@@ -37,6 +37,10 @@ type Session struct {
 	sent   int
 	queue  []segment // from the first pending reply on; queue[0] is never ready
 
+	unread  int  // while a command is being executed: bytes of input from its first one on
+	current int  // the same: bytes of the command itself
+	held    held // by a command that runs off the loop
+
 	barrier    int       // > 0: something must end before the next command is executed
 	paused     bool      // the next command waits for the end of CLIENT PAUSE
 	closing    bool      // no further input is executed; close when out is sent
@@ -66,6 +70,9 @@ type Session struct {
 	overSoft time.Duration // since when the output is over its soft limit; 0 = it is not
 	last     *Row          // the last command
 }
+
+// held is what a command takes that runs off the loop: bytes of its input, which stands in no buffer any more, and of its arguments.
+type held struct{ input, args int }
 
 // segment is a stretch of the reply queue: one pending reply, or ready bytes behind one.
 type segment struct {
@@ -131,6 +138,7 @@ func (s *Session) resume() {
 	case n == len(s.in) || s.closing:
 		s.in = s.in[:0]
 		if cap(s.in) > bufferKeepBytes || !s.blocked() {
+			s.srv.dropped(cap(s.in))
 			s.in = nil
 		}
 	case n > 0:
@@ -169,15 +177,17 @@ func (s *Session) execute(buf []byte) (consumed int) {
 		}
 		if len(args) > 0 {
 			if s.srv.pauses.mode.Load() != pauseNone && s.mustPause(args) {
-				s.paused = true
+				s.pause()
 				break
 			}
+			s.unread, s.current = len(buf)-consumed, n
 			s.command(c, args)
 		}
 		consumed += n
 		s.putBuffer(c.W.Buf) // so that blocked and limitOutput see it
 		s.limitOutput(hard)
 	}
+	s.unread, s.current = 0, 0
 	s.closeGate(c)
 	c.finish()
 	s.srv.calls.Put(c)
@@ -316,6 +326,7 @@ func (s *Session) Sent(n int) {
 	}
 	s.out, s.sent = s.out[:0], 0
 	if cap(s.out) > outputKeepBytes {
+		s.srv.dropped(cap(s.out))
 		s.out = nil
 	}
 	s.deliverPosted()
@@ -343,6 +354,7 @@ func (s *Session) Closed() {
 	s.unwatch()
 	s.untrack()
 	s.dropParked()
+	s.goOn()
 	s.srv.unregister(s)
 	if s.srv.upstream != nil {
 		s.srv.upstream.Closed(uint64(s.id))

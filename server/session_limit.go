@@ -51,6 +51,7 @@ func (s *Session) Tick(time.Time) {
 	}
 	_, soft, seconds := s.outputLimits()
 	size := int64(s.pendingBytes())
+	s.srv.recent.note(now, cap(s.in)+s.held.args, int(size))
 	switch {
 	case soft <= 0 || size <= soft:
 		s.overSoft = 0

@@ -166,3 +166,59 @@ func (srv *Server) watchMemory() {
 	readGoHeap()
 	srv.peakMemory.Store(max(srv.peakMemory.Load(), srv.usedMemory()))
 }
+
+// recentSeconds is the span of what INFO calls recent.
+const recentSeconds = 8
+
+// recentPeaks are the largest buffers that clients have had of late. Every session is looked at about once a second.
+type recentPeaks struct {
+	sync.Mutex
+	slots [recentSeconds]recentSlot
+}
+
+type recentSlot struct {
+	second        int64 // by the server's clock
+	input, output int   // bytes
+}
+
+// note takes in one session.
+func (r *recentPeaks) note(now time.Duration, input, output int) {
+	if input == 0 && output == 0 {
+		return
+	}
+	r.Lock()
+	defer r.Unlock()
+	second := int64(now / time.Second)
+	slot := &r.slots[second%recentSeconds]
+	if slot.second != second {
+		*slot = recentSlot{second: second}
+	}
+	slot.input, slot.output = max(slot.input, input), max(slot.output, output)
+}
+
+// peaks are the largest of the last recentSeconds.
+func (r *recentPeaks) peaks(now time.Duration) (input, output int) {
+	r.Lock()
+	defer r.Unlock()
+	for _, slot := range r.slots {
+		if slot.second > int64(now/time.Second)-recentSeconds {
+			input, output = max(input, slot.input), max(output, slot.output)
+		}
+	}
+	return input, output
+}
+
+// traffic is how often connections were read from and written to since the statistics were last reset.
+func (srv *Server) traffic() (reads, writes int64) {
+	if srv.driver == nil {
+		return 0, 0
+	}
+	reads, writes = srv.driver.Traffic()
+	return reads - srv.stats.readsBefore.Load(), writes - srv.stats.writesBefore.Load()
+}
+
+func (srv *Server) resetTraffic() {
+	reads, writes := srv.traffic()
+	srv.stats.readsBefore.Add(reads)
+	srv.stats.writesBefore.Add(writes)
+}

@@ -57,7 +57,14 @@ var sidecarTranscripts = []string{"bits", "command", "hashes", "lists", "setops"
 // startServer starts a server in this process for the length of the test and returns its address.
 func startServer(t *testing.T) string {
 	t.Helper()
-	srv, err := server.New(server.Options{Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
+	return startWith(t, server.Options{Listen: "127.0.0.1:0"})
+}
+
+// startWith is startServer with options.
+func startWith(t *testing.T, o server.Options) string {
+	t.Helper()
+	o.Logger = slog.New(slog.DiscardHandler)
+	srv, err := server.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +79,16 @@ func startServer(t *testing.T) string {
 		}
 	})
 	return srv.Addr()
+}
+
+func dialOurs(t *testing.T, addr string) *testredis.Conn {
+	t.Helper()
+	conn, err := testredis.Dial(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
 }
 
 // transcript is one file: its lines, and the exchanges found in them.

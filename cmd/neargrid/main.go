@@ -96,9 +96,9 @@ func unknownCommand(word string) error {
 	return usagef("there is no command '%s': 'neargrid help' lists all", word)
 }
 
-// help prints what there is: all commands, or one with its flags.
+// help prints what there is: all commands, or one with its flags. Help and version have none: what there is says all about them.
 func help(w io.Writer, args []string) error {
-	if len(args) > 0 {
+	if len(args) > 0 && args[0] != "help" && args[0] != "version" {
 		i := slices.IndexFunc(commands, func(c command) bool { return c.name == args[0] })
 		if i < 0 {
 			return unknownCommand(args[0])

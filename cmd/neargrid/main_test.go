@@ -256,6 +256,7 @@ func TestMistakes(t *testing.T) {
 		{"server --listen 127.0.0.1:0 --config bad-name.conf", "", 2, "neargrid server: bad-name.conf:1: maxmemory-polcy: unknown setting"},
 		{"server --listen 127.0.0.1:0 --config bad-value.conf", "", 2, "neargrid server: bad-value.conf:1: maxmemory-policy: argument(s) must be one of the following: volatile-lru, volatile-lfu, volatile-random, volatile-ttl, allkeys-lru, allkeys-lfu, allkeys-random, noeviction"},
 		{"server --listen 127.0.0.1:0 --config bad-constant.conf", "", 2, "neargrid server: bad-constant.conf:2: appendonly: can't set immutable config"},
+		{"server --listen 127.0.0.1:0 --enable-debug-command perhaps", "", 2, "neargrid server: --enable-debug-command: argument(s) must be one of the following: no, yes, local"},
 		{"server --config bad-quotes.conf", "", 2, "neargrid server: bad-quotes.conf:1: the quotes around the value of unixsocket do not match"},
 		{"server --config nested.conf", "", 2, "neargrid server: nested.conf:1: config cannot stand in the file itself"},
 		{"server --data-dir file/x", "", 1, "neargrid server: cannot make the data directory (choose another with --data-dir): mkdir file: not a directory"},
@@ -325,6 +326,8 @@ func TestHelp(t *testing.T) {
 		{"server --help", []string{"Usage: neargrid server [flags]", "--listen HOST:PORT", "(default 127.0.0.1:6379)", "--maxmemory SIZE", "NEARGRID_DATA_DIR"}},
 		{"help server", []string{"--requirepass-file FILE", "--insecure\n", "NEARGRID_PPROF"}},
 		{"dev -h", []string{"Usage: neargrid dev [flags]", "--port PORT", "--nodes N"}},
+		{"help help", []string{"Usage: neargrid <command> [flags]", "help  "}},
+		{"help version", []string{"Usage: neargrid <command> [flags]", "version  "}},
 		{"version", []string{"neargrid " + server.Version + " "}},
 		{"--version", []string{"neargrid " + server.Version + " "}},
 	} {

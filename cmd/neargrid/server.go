@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/bits"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -49,10 +50,14 @@ var serverCommand = command{
 		{name: "secret-file", placeholder: "FILE", help: "FILE holds the secret that all nodes of the grid share"},
 		{name: "io-loops", placeholder: "N", value: "0", help: "event loops; 0: one less than there are processors"},
 		{name: "insecure", help: "let other machines connect without a password or a secret"},
+		{name: debugFlag, placeholder: "WHO", value: "no", help: "who may use DEBUG: no, yes, or local: clients of this machine"},
 		configFlag,
 	},
 	run: runServer,
 }
+
+// debugFlag is the name of CONFIG that is a flag as well.
+const debugFlag = "enable-debug-command"
 
 const (
 	partitionsDefault = 256
@@ -293,8 +298,14 @@ func password(in inputs, flag string) (string, error) {
 	return first, nil
 }
 
-// addSettings takes over what is set by names of CONFIG: in the file, and NEARGRID_LOG_LEVEL.
+// addSettings takes over what is set by names of CONFIG: in the file, as a flag, and NEARGRID_LOG_LEVEL.
 func addSettings(env environment, in inputs, o *server.Options) {
+	if file := in.text(configFlag.name); file != "" {
+		o.ConfigFile, _ = filepath.Abs(file)
+	}
+	if in.given(debugFlag) {
+		o.Config = append(o.Config, [2]string{debugFlag, in.text(debugFlag)})
+	}
 	for _, i := range in.config {
 		o.Config = append(o.Config, [2]string{i.name, i.value})
 	}
@@ -318,6 +329,9 @@ func explain(in inputs, err error) error {
 		return err
 	}
 	from := "NEARGRID_LOG_LEVEL"
+	if in.given(setting.Name) {
+		from = in.flags[setting.Name].from
+	}
 	for _, i := range in.config {
 		if strings.EqualFold(i.name, setting.Name) {
 			from = i.from

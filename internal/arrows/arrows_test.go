@@ -42,6 +42,7 @@ var allowed = map[string][]string{
 	"internal/only":         {},
 	"internal/mutants":      {},
 	"internal/relay":        {"internal/exactsleep"},
+	"scripts":               {},
 }
 
 // unaware names what a package must not know of, directly or by way of others.
