@@ -62,6 +62,9 @@ func TestNothingHangs(t *testing.T) {
 		time.Sleep(time.Until(frozen.Add(at))) // what is tried is how long after the freeze
 		for _, door := range doors {
 			for _, talk := range allTalks() {
+				if at > 0 && strings.HasPrefix(talk, "WATCH") {
+					continue // it takes twice as long, and has been tried
+				}
 				conn := &client{conn: dial(t, "tcp", door)}
 				conn.replies = protocol.NewDecoder(conn.conn)
 				talking.Go(func() {
