@@ -17,7 +17,7 @@ const answerMax = 5*time.Second + 500*time.Millisecond
 
 // talks are what clients send, one command after the other on a connection of their own; KEY is one of several keys, of all nodes.
 var talks = []string{
-	"GET KEY", "SET KEY v", "INCR KEY", "EXPIRE KEY 100", "SET KEY v GET", "MSET KEY v KEYb v", "EVAL 'return 1' 0",
+	"GET KEY", "SET KEY v", "INCR n{KEY}", "EXPIRE KEY 100", "SET KEY v GET", "MSET KEY v KEYb v", "EVAL 'return 1' 0",
 	"MULTI | SET KEY v | GET KEY | EXEC", "WATCH KEY | MULTI | SET KEY v | EXEC", "WATCH KEY | UNWATCH",
 	"SET KEY v | WAIT 1 0", "CLIENT REPLY SKIP | SET KEY v | WAIT 1 0",
 }
