@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,7 +86,7 @@ func (n *Node) status(wait bool) Status {
 		Members: memberStates(t, n.control.Load().Voters(), n.members.Members()),
 	}
 	s.Partitions = countPartitions(t)
-	s.Promise = promiseOf(t, s.Partitions, leader)
+	s.Promise = promiseOf(t, s.Partitions, leader, s.Members)
 	s.Moves = n.moves(t, wait)
 	return s
 }
@@ -148,7 +149,7 @@ func countPartitions(t *core.Table) PartitionCounts {
 }
 
 // promiseOf says what the settings promise, and what stands against it.
-func promiseOf(t *core.Table, c PartitionCounts, leader core.NodeID) PromiseStatus {
+func promiseOf(t *core.Table, c PartitionCounts, leader core.NodeID, members []MemberState) PromiseStatus {
 	s := &t.Settings
 	p := PromiseStatus{Profile: "custom"}
 	switch [2]int{s.Copies, s.MinISR} {
@@ -157,11 +158,15 @@ func promiseOf(t *core.Table, c PartitionCounts, leader core.NodeID) PromiseStat
 	case [2]int{3, 2}:
 		p.Profile = "safe"
 	}
+	v := votesOf(members)
 	switch {
 	case s.Copies == 1:
 		p.Text = "1 copy: a write lasts as long as the process that took it"
 	case s.MinISR > 1:
 		p.Text = fmt.Sprintf("%d copies: no write is acknowledged that fewer than %d nodes hold", s.Copies, s.MinISR)
+	case v.members == 2 && len(v.all) == 1:
+		p.Text = fmt.Sprintf("%d copies on two nodes: survives a crash of the one that does not vote; while the voter %s is down partitions "+
+			"stop: a third node, or a witness, helps", s.Copies, v.all[0])
 	default:
 		p.Text = fmt.Sprintf("%d copies: survives any one crash; another one before the copies are made again may lose data", s.Copies)
 	}
@@ -181,8 +186,44 @@ func promiseOf(t *core.Table, c PartitionCounts, leader core.NodeID) PromiseStat
 	against(c.BelowMinISR > 0, "%d partitions take no writes: fewer than %d copies are in sync", c.BelowMinISR, s.MinISR)
 	against(c.BelowCopies > 0, "%d partitions have fewer than %d copies in sync", c.BelowCopies, s.Copies)
 	against(leader == "", "no leader of the control plane is known")
+	against(v.members > 2 && len(v.all) < v.wanted, "%d of %d voters so far: no voter may fail (%s)", len(v.all), v.wanted, joinIDs(v.all))
+	against(v.members > 2 && len(v.all) >= v.wanted && len(v.alive)-1 <= len(v.all)/2,
+		"%d of %d voters are there: no other may fail (%s)", len(v.alive), len(v.all), joinIDs(v.alive))
 	p.Kept = len(p.Why) == 0
 	return p
+}
+
+// votes is who votes on what the grid agrees on (R32). Without a majority nobody takes over from a node that fails.
+type votes struct {
+	members    int // that are to stay
+	wanted     int
+	all, alive []core.NodeID
+}
+
+func votesOf(members []MemberState) (v votes) {
+	for i := range members {
+		m := &members[i]
+		if !m.Drains {
+			v.members++
+		}
+		if !m.Voter {
+			continue
+		}
+		v.all = append(v.all, m.ID)
+		if m.State == core.Alive.String() {
+			v.alive = append(v.alive, m.ID)
+		}
+	}
+	v.wanted = wantedVoters(v.members)
+	return v
+}
+
+func joinIDs(ids []core.NodeID) string {
+	words := make([]string, len(ids))
+	for i, id := range ids {
+		words[i] = string(id)
+	}
+	return strings.Join(words, ", ")
 }
 
 // plannedMoves is what PlanProgress said of a table.

@@ -200,7 +200,7 @@ func (g *nodeGrid) healed(members int) {
 			g.Logf("the last status: %s", statusText(last))
 		}
 	}()
-	within(g.T, 2*time.Minute, fmt.Sprintf("%d members, and the promise kept", members), func() bool {
+	within(g.T, 2*time.Minute, fmt.Sprintf("%d members, and all copies", members), func() bool {
 		for _, n := range g.nodes {
 			last = n.Status()
 			alive := 0
@@ -209,7 +209,8 @@ func (g *nodeGrid) healed(members int) {
 					alive++
 				}
 			}
-			if alive != members || !last.Promise.Kept || last.Moves.Left > 0 {
+			counts := PartitionCounts{Total: last.Partitions.Total, Serving: last.Partitions.Total}
+			if alive != members || last.Partitions != counts || last.Leader == "" || last.Moves.Left > 0 {
 				return false
 			}
 		}

@@ -47,6 +47,7 @@ func TestHotCommandsDoNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(srv.store.Close)
 	s := srv.newSession(noLoop{t}, connInfo{})
 	defer s.Closed()
 	const pipeline = 16

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"math"
-	"math/bits"
 	"time"
 
 	"github.com/neargrid/neargrid/protocol"
@@ -22,8 +20,9 @@ const waitPeriod = 20 * time.Millisecond
 const waitMax = 24 * time.Hour
 
 // cmdWait answers the smallest number of backups over the partitions that the session has written to (R26); over all partitions where it
-// has written nothing. It counts when all before it is answered, so that all backups in sync hold that: what it waits for is more of them.
-// Where it would wait for good (timeout 0) it answers with what there is after commandTimeMax.
+// has written nothing. It counts when all before it is answered, so that all backups in sync hold that, but for writes in doubt (see
+// written): what it waits for is more of them. Where it would wait for good (timeout 0) it answers with what there is after commandTimeMax.
+// One that must not wait, in a transaction, counts nothing while something before it is not answered.
 func cmdWait(c *Call) {
 	wanted, ok := c.intArg(1)
 	if !ok {
@@ -43,9 +42,13 @@ func cmdWait(c *Call) {
 		c.W.Int(0)
 		return
 	}
-	wrote, router := c.s.wrote, c.srv.router
-	have := leastBackups(router.Topology(), wrote)
-	if c.isQueued() || have >= wanted && len(c.s.queue) == 0 {
+	router := c.srv.router
+	have, answered := c.s.leastBackups(router.Topology()), len(c.s.queue)+len(c.gate.replies) == 0
+	switch {
+	case c.isQueued() && !answered:
+		c.W.Int(0)
+		return
+	case c.isQueued(), answered && have >= wanted:
 		c.W.Int(have)
 		return
 	}
@@ -61,7 +64,7 @@ func cmdWait(c *Call) {
 		if s.killed {
 			return
 		}
-		have := leastBackups(router.Topology(), wrote)
+		have := s.leastBackups(router.Topology())
 		if have < wanted && s.srv.clock() < end || s.queue[0].ticket != ticket {
 			lookLater()
 			return
@@ -86,45 +89,3 @@ func cmdWait(c *Call) {
 
 // isQueued tells whether the command is one of a transaction.
 func (c *Call) isQueued() bool { return c.multi != nil }
-
-// leastBackups is the smallest number of backups in sync over a set of partitions; over all where that is empty.
-func leastBackups(top *Topology, set []uint64) int64 {
-	least := int64(math.MaxInt64)
-	take := func(p int) {
-		a := &top.Parts[p]
-		count := int64(len(a.Backups))
-		if a.Primary == "" {
-			count = 0
-		}
-		least = min(least, count)
-	}
-	empty := true
-	for i, word := range set {
-		for ; word != 0; word &= word - 1 {
-			empty = false
-			take(64*i + bits.TrailingZeros64(word))
-		}
-	}
-	for p := range top.Parts {
-		if empty {
-			take(p)
-		}
-	}
-	return least
-}
-
-// noteWrote notes the partitions of a command that has been executed here, for WAIT.
-func (s *Session) noteWrote(c *Call) {
-	if c.wrote {
-		s.noteParts(c.parts)
-	}
-}
-
-func (s *Session) noteParts(parts []int) {
-	if s.wrote == nil {
-		s.wrote = make([]uint64, (s.srv.store.Partitions()+63)/64)
-	}
-	for _, p := range parts {
-		s.wrote[p/64] |= 1 << (p % 64)
-	}
-}

@@ -79,6 +79,82 @@ func TestWait(t *testing.T) {
 			pass 200ms
 			[a] PONG
 		`},
+		{"a write whose reply nobody wants", `
+			gate a
+			[a] > CLIENT REPLY SKIP | SET a 1 | WAIT 1 100 | PING
+			pass 150ms
+			[a] :0
+			[a] PONG
+			[a] > WAIT 1 0
+			pass 50ms
+			commit a
+			pass 30ms
+			[a] :1
+			gate a
+			[a] > CLIENT REPLY OFF | SET a 2 | SET a 3 | CLIENT REPLY ON | WAIT 1 0
+			[a] OK
+			pass 50ms
+			commit a
+			pass 30ms
+			[a] :1
+		`},
+		{"and of which it was known in time that it is committed, whoever has its partition now", `
+			gate a
+			[a] > CLIENT REPLY SKIP | SET a 1
+			commit a
+			gate a
+			[a] > WAIT 1 100
+			[a] :1
+			commit a
+		`},
+		{"and which is not known to be committed: told is nobody, so that no later one stands for it", `
+			lose-answer a>b
+			[a] > CLIENT REPLY SKIP | SET b 1
+			[a] > SET b 2 | WAIT 1 50
+			[a] OK
+			pass 100ms
+			[a] :0
+			[a2] > SET b 2 | WAIT 1 50
+			[a2] OK
+			pass 10ms
+			[a2] :1
+		`},
+		{"a write in doubt, until it is known to be committed", `
+			gate a
+			[a] > SET a 1 | WAIT 1 50 | PING
+			uncommit a
+			[a] -INDETERMINATE...
+			pass 100ms
+			[a] :0
+			[a] PONG
+			[a] > WAIT 1 0
+			pass 50ms
+			commit a
+			pass 30ms
+			[a] :1
+		`},
+		{"or the partition is written to anew", `
+			lose-answer a>b
+			[a] > SET b 1
+			[a] -INDETERMINATE...
+			[a] > DEL no{b} | WAIT 1 50
+			[a] :0
+			pass 100ms
+			[a] :0
+			[a] > SET b 2 | WAIT 1 50
+			[a] OK
+			pass 10ms
+			[a] :1
+		`},
+		{"a transaction counts nothing while a write before it is not answered", `
+			gate a
+			[a] > SET a 1 | MULTI | WAIT 1 0 | EXEC
+			commit a
+			[a] OK
+			[a] OK
+			[a] QUEUED
+			[a] [:0]
+		`},
 		{"a transaction does not wait", `
 			[a] > MULTI | SET a 1 | WAIT 9 0 | EXEC
 			[a] OK

@@ -238,7 +238,7 @@ func (c *Call) runRow() {
 	row := c.Row
 	row.Run(c)
 	if row.Name != "exec" { // it ends its own transaction, and runs the commands of the MULTI here too
-		c.checkRun(c.W.Buf[start:], c.Tx.Changed()-changed)
+		c.checkRun(c.W.Buf[min(start, len(c.W.Buf)):], c.Tx.Changed()-changed) // WAIT makes its reply a pending one
 	}
 }
 

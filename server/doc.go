@@ -55,6 +55,7 @@
 //	guest.go        what other nodes send to be executed here
 //	admit.go        whether a command may be executed, and its reply be given
 //	gate.go         replies wait for commits
+//	written.go      what a session has written, and of what it is not known whether it is committed: WAIT asks
 //	command.go      Row, its flags, the table of all
 //	keyspec.go      where a command's keys stand; command_keys.go finds them
 //	args.go         reading arguments

@@ -38,8 +38,11 @@ func newGate() *gate {
 
 // awaitCommit holds back what the command just executed has answered until all it saw is committed. start is where the reply begins.
 func (s *Session) awaitCommit(c *Call, start int) {
-	if s.replies != replyOn {
-		return // there is nothing to hold back
+	if s.replies != replyOn { // there is nothing to hold back
+		if c.wrote {
+			s.noteSilent(c.rests())
+		}
+		return
 	}
 	rests := c.rests()
 	if len(rests) == 0 || c.srv.router.Committed(rests) {
@@ -101,6 +104,9 @@ func (g *gate) failed() (reply []byte) {
 			reply = append(reply, g.reply[r.start:r.end]...)
 		} else {
 			reply = append(reply, errorReply(unconfirmed(r.wrote))...)
+			if r.wrote {
+				g.s.noteUncommitted(own)
+			}
 		}
 		at, rests = r.end, rests[r.rests:]
 	}

@@ -212,6 +212,7 @@ func FuzzForwarded(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	f.Cleanup(srv.store.Close)
 	f.Fuzz(func(t *testing.T, kind uint8, db, resp int, head []byte, line string) {
 		c := ofGuest(uint64(len(line)%3), len(head)%2 == 0, line)
 		c.Kind, c.DB, c.Resp = ForwardKind(kind), db, resp

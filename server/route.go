@@ -582,6 +582,7 @@ func (s *Session) land(t *task, from NodeID) {
 
 // arrive completes a task.
 func (s *Session) arrive(t *task, reply []byte) {
+	s.noteAnswer(t, reply)
 	if t.onReply != nil {
 		reply = t.onReply(reply)
 	}

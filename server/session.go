@@ -63,7 +63,7 @@ type Session struct {
 	inbox    inbox    // pushes that it is to get
 	// subscribed: invalidations are sent to it as messages.
 	subscribed atomic.Bool
-	wrote      []uint64 // a bit for each partition that it has written to, for WAIT
+	written    written // for WAIT
 
 	created  time.Duration // by the server's clock
 	active   time.Duration // when something was last read from the client, or a large reply went on being written

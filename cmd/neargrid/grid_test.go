@@ -108,17 +108,18 @@ func (n *process) until(what string, isSo func(cluster.Status) bool) {
 	}
 }
 
-// untilWhole waits until so many nodes are there, and keep the promise.
+// untilWhole waits until so many nodes are there, and have all copies. That enough of them vote, for the promise to be kept, takes longer.
 func (n *process) untilWhole(nodes int) {
 	n.t.Helper()
-	n.until(fmt.Sprintf("%d nodes that keep the promise", nodes), func(s cluster.Status) bool {
+	n.until(fmt.Sprintf("%d nodes, and all copies", nodes), func(s cluster.Status) bool {
 		alive := 0
 		for _, m := range s.Members {
 			if m.State == core.Alive.String() {
 				alive++
 			}
 		}
-		return alive == nodes && s.Promise.Kept && s.Moves.Left == 0
+		p := s.Partitions
+		return alive == nodes && s.Leader != "" && p.Serving == p.Total && p.BelowCopies == 0 && s.Moves.Left == 0
 	})
 }
 
@@ -216,6 +217,7 @@ func TestGrid(t *testing.T) {
 
 func testStatus(t *testing.T, g *testGrid) {
 	b := g.nodes["b"]
+	b.until("the promise is kept, which takes three voters", func(s cluster.Status) bool { return s.Promise.Kept })
 	text := say(t, g.dir, "", "status", "--addr", b.addr)
 	for _, want := range []string{
 		"promise     cache: 2 copies", "kept now    yes", "partitions  8, all served\n", "moves       none", "NODE  ",

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/neargrid/neargrid/server"
+	"go.uber.org/goleak"
 )
 
 // built is the program under test, built once.
@@ -34,6 +35,12 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	os.RemoveAll(dir)
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			println("goroutines are left behind:", err.Error())
+			code = 1
+		}
+	}
 	os.Exit(code)
 }
 

@@ -18,8 +18,11 @@ import (
 // clientWait is how long a client waits for a reply. A node answers within about 5 s whatever happens (R14).
 const clientWait = 10 * time.Second
 
-// slowReply: a node that has its wits about it answers sooner than this.
-const slowReply = 6 * time.Second
+// slowReply: a node that has its wits about it answers sooner than this, whatever is broken: within 5 s (R14), and what a busy machine adds.
+const slowReply = 5500 * time.Millisecond
+
+// frozenWait is how long clients of cluster doors wait for a node that is frozen.
+const frozenWait = time.Second
 
 // door is a kind of listener.
 type door uint8
@@ -42,6 +45,7 @@ const (
 const (
 	closedConnection = "closed connection"
 	noReply          = "no reply"
+	noReplyFrozen    = "no reply from a node that is frozen"
 )
 
 // allowed are the errors that clients may see when nodes fail; with true, where the outcome is unknown.
@@ -55,16 +59,17 @@ type answer struct {
 	value   testredis.Value // where done
 	trouble string          // where not: its kind
 	detail  string
+	frozen  bool // a node that is frozen for a while was asked
 }
 
 // client sends commands about one key, one at a time. Whatever fails it reports, and begins anew at another node.
 type client struct {
-	grid  *grid
-	kind  door
-	wait  time.Duration
-	avoid *node  // it does not begin there; nil: anywhere
-	stay  string // the one door that it uses; "": any
-	rng   *rand.Rand
+	grid   *grid
+	kind   door
+	frozen *node  // it is frozen for a while; nil: none is
+	avoid  *node  // it does not begin there; nil: anywhere
+	stay   string // the one door that it uses; "": any
+	rng    *rand.Rand
 
 	conns map[string]*testredis.Conn
 	home  string         // where it sends what it does not know an owner of
@@ -73,7 +78,7 @@ type client struct {
 
 func (g *grid) client(kind door, avoid *node, seed uint64) *client {
 	return &client{
-		grid: g, kind: kind, wait: clientWait, avoid: avoid, rng: rand.New(rand.NewPCG(g.lab.seed, seed)),
+		grid: g, kind: kind, avoid: avoid, rng: rand.New(rand.NewPCG(g.lab.seed, seed)),
 		conns: map[string]*testredis.Conn{}, slots: map[int]string{},
 	}
 }
@@ -94,6 +99,7 @@ const (
 func (c *client) do(key string, words ...string) answer {
 	slot := partition.Slot([]byte(key))
 	var a answer
+	frozen := false
 	for i := range redirectsMax {
 		if i > 1 {
 			time.Sleep(redirectPause << i)
@@ -103,6 +109,8 @@ func (c *client) do(key string, words ...string) answer {
 			return answer{outcome: refused, trouble: closedConnection, detail: "no node runs"}
 		}
 		a = c.send(addr, words)
+		frozen = frozen || c.isFrozen(addr)
+		a.frozen = frozen
 		moved, ok := strings.CutPrefix(a.detail, "MOVED ")
 		if !ok || c.kind != clusterDoor {
 			return a
@@ -162,16 +170,16 @@ func (c *client) send(addr string, words []string) answer {
 		var err error
 		if conn, err = testredis.Dial(addr); err != nil {
 			c.forget(addr)
-			return answer{outcome: refused, trouble: troubleOf(err), detail: err.Error()}
+			return answer{outcome: refused, trouble: c.troubleAt(addr, err), detail: err.Error()}
 		}
-		conn.Timeout = c.wait
+		conn.Timeout = c.waitAt(addr)
 		c.conns[addr] = conn
 	}
 	v, err := conn.Call(words...)
 	switch {
 	case err != nil:
 		c.forget(addr)
-		return answer{outcome: unknown, trouble: troubleOf(err), detail: err.Error()}
+		return answer{outcome: unknown, trouble: c.troubleAt(addr, err), detail: err.Error()}
 	case !v.IsError():
 		return answer{outcome: done, value: v}
 	}
@@ -185,6 +193,27 @@ func (c *client) send(addr string, words []string) answer {
 		c.home = ""
 	}
 	return a
+}
+
+// isFrozen tells whether an address is one of the node that is frozen.
+func (c *client) isFrozen(addr string) bool {
+	return c.frozen != nil && (addr == c.frozen.Door || addr == c.frozen.Cluster)
+}
+
+// waitAt is how long to wait for a reply. Clients of grid doors wait for a frozen node too: what it says once it awakes is of interest.
+func (c *client) waitAt(addr string) time.Duration {
+	if c.kind == clusterDoor && c.isFrozen(addr) {
+		return frozenWait
+	}
+	return clientWait
+}
+
+func (c *client) troubleAt(addr string, err error) string {
+	kind := troubleOf(err)
+	if kind == noReply && c.isFrozen(addr) {
+		return noReplyFrozen
+	}
+	return kind
 }
 
 // troubleOf names an error of a connection.

@@ -74,10 +74,8 @@ func (g *grid) cutOne(ctx context.Context, f *findings, n *testgrid.Network, nam
 		return nil, err
 	}
 	cuts := g.cuts(k, victim)
-	plan := usualLoad
-	plan.wait = frozenWait
-	round := g.startLoad(name, plan)
-	probes := g.probe(at.all(), at.parts, victim, frozenWait)
+	round := g.startLoad(name, usualLoad)
+	probes := g.probe(at.all(), at.parts, victim, nil)
 	err = g.lab.sleep(ctx, g.lab.between(300*time.Millisecond, 900*time.Millisecond))
 	from := time.Now()
 	for _, c := range cuts {

@@ -18,6 +18,7 @@
 //	  by some order of what was done             what an old primary still had, is found
 //	the grid keeps its promise again             grid.whole
 //	errors are those that clients are to expect  tally, and scenario.may
+//	a node that is not frozen answers within 5 s  slowReply, noReply
 //	nobody waits for long                        probes, and the targets of a scenario
 //
 // Files, in reading order:

@@ -107,7 +107,7 @@ func TestFaults(t *testing.T) {
 	for _, round := range loads {
 		round.verify(f)
 	}
-	f.check(t, append(failing(), noReply))
+	f.check(t, append(failing(), noReplyFrozen))
 }
 
 func TestTwoNodes(t *testing.T) {

@@ -9,9 +9,6 @@ import (
 	"time"
 )
 
-// frozenWait is how long clients of cluster doors wait for a node that may be frozen, or cut off.
-const frozenWait = time.Second
-
 // freezes are how long nodes are stopped: shorter than it takes to notice, about as long, and much longer.
 var freezes = []time.Duration{
 	500 * time.Millisecond, 900 * time.Millisecond, 1200 * time.Millisecond, 2 * time.Second, 3 * time.Second, 5 * time.Second,
@@ -58,9 +55,9 @@ func (g *grid) freezeOne(ctx context.Context, f *findings, name string, r role, 
 		return nil, err
 	}
 	plan := usualLoad
-	plan.wait = frozenWait
+	plan.frozen = victim
 	round := g.startLoad(name, plan)
-	probes := g.probe(at.all(), at.parts, victim, frozenWait)
+	probes := g.probe(at.all(), at.parts, victim, victim)
 	err = g.lab.sleep(ctx, g.lab.between(300*time.Millisecond, 900*time.Millisecond))
 	from := time.Now()
 	err = errors.Join(err, victim.Process().Freeze(), g.lab.sleep(ctx, d), victim.Process().Thaw())

@@ -148,7 +148,7 @@ func (g *grid) killOne(ctx context.Context, f *findings, name string, r role, no
 		return nil, err
 	}
 	round := g.startLoad(name, usualLoad)
-	probes := g.probe(at.all(), at.parts, victim, clientWait)
+	probes := g.probe(at.all(), at.parts, victim, nil)
 	if err := g.lab.sleep(ctx, g.lab.between(300*time.Millisecond, 900*time.Millisecond)); err != nil {
 		return nil, err
 	}

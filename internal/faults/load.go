@@ -17,11 +17,11 @@ type loadPlan struct {
 	registers int           // keys that all clients read and write
 	pause     time.Duration // of a client, between two commands
 	avoid     *node         // no client begins there; nil: anywhere
-	wait      time.Duration // of clients of cluster doors, for a reply; they may be sent to a node that says nothing
+	frozen    *node         // it is frozen meanwhile, for a while; nil: none is
 }
 
 // usualLoad is about a thousand commands a second: nodes, clients and judges share one machine.
-var usualLoad = loadPlan{clients: 16, registers: 48, pause: 12 * time.Millisecond, wait: clientWait}
+var usualLoad = loadPlan{clients: 16, registers: 48, pause: 12 * time.Millisecond}
 
 // load is clients that read and write while something happens to the grid, half of them at grid doors, half at cluster doors.
 //
@@ -51,7 +51,7 @@ type onceKey struct {
 type tally struct {
 	commands int
 	slowest  time.Duration  // reply
-	slow     int            // replies that came after slowReply
+	slow     int            // replies that came after slowReply, from nodes that were awake
 	troubles map[string]int // by kind
 	wrong    []string       // replies that nobody may get; the first few
 }
@@ -60,7 +60,7 @@ const wrongMax = 10
 
 func (t *tally) note(a answer, took time.Duration) {
 	t.commands++
-	if a.trouble != closedConnection && a.trouble != noReply {
+	if a.trouble != closedConnection && a.trouble != noReply && !a.frozen {
 		t.slowest = max(t.slowest, took)
 		if took > slowReply {
 			t.slow++
@@ -74,7 +74,7 @@ func (t *tally) note(a answer, took time.Duration) {
 	}
 	t.troubles[a.trouble]++
 	_, known := allowed[a.trouble]
-	if !known && a.trouble != closedConnection && a.trouble != noReply && len(t.wrong) < wrongMax {
+	if !known && a.trouble != closedConnection && a.trouble != noReplyFrozen && len(t.wrong) < wrongMax {
 		t.wrong = append(t.wrong, a.detail)
 	}
 }
@@ -99,9 +99,7 @@ func (g *grid) startLoad(name string, plan loadPlan) *load {
 	l.stop = sync.OnceFunc(func() { close(stop) })
 	for i := range plan.clients {
 		c := g.client(door(i%2), plan.avoid, uint64(i)<<32|uint64(len(name)))
-		if c.kind == clusterDoor {
-			c.wait = plan.wait
-		}
+		c.frozen = plan.frozen
 		l.ended.Go(func() {
 			defer c.close()
 			l.run(i, c, stop)

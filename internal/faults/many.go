@@ -24,7 +24,7 @@ const (
 )
 
 // manyLoad is 200 clients, of which each sends a command a second: so many nodes keep a small machine busy by themselves.
-var manyLoad = loadPlan{clients: manyClients, registers: 100, pause: time.Second, wait: clientWait}
+var manyLoad = loadPlan{clients: manyClients, registers: 100, pause: time.Second}
 
 // fiftyNodes kills one of fifty nodes in the middle of a minute of load.
 func fiftyNodes(ctx context.Context, l *lab, f *findings) error {
@@ -73,7 +73,7 @@ func (g *grid) underLoad(ctx context.Context, f *findings) error {
 	if err != nil {
 		return err
 	}
-	probes := g.probe(at.all(), at.parts, victim, clientWait)
+	probes := g.probe(at.all(), at.parts, victim, nil)
 	defer probes.end(f)
 	from := time.Now()
 	victim.Kill()

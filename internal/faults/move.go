@@ -55,7 +55,7 @@ func (g *grid) restart(ctx context.Context, f *findings, n *node) error {
 	if err != nil {
 		return err
 	}
-	probes := g.probe(at.all(), at.parts, n, clientWait)
+	probes := g.probe(at.all(), at.parts, n, nil)
 	defer probes.end(f)
 	err = g.lab.sleep(ctx, 500*time.Millisecond)
 	from := time.Now()
@@ -111,7 +111,7 @@ func joinAndDrain(ctx context.Context, l *lab, f *findings) error {
 }
 
 func (g *grid) joinOne(ctx context.Context, f *findings, some []int) error {
-	probes := g.probe(some, partsUsual, nil, clientWait)
+	probes := g.probe(some, partsUsual, nil, nil)
 	defer probes.end(f)
 	from := time.Now()
 	_, err := g.Add(ctx)
@@ -125,7 +125,7 @@ func (g *grid) joinOne(ctx context.Context, f *findings, some []int) error {
 func (g *grid) drainOne(ctx context.Context, f *findings, some []int) error {
 	nodes := g.Running()
 	leaving := nodes[g.lab.rng.IntN(len(nodes))]
-	probes := g.probe(some, partsUsual, leaving, clientWait)
+	probes := g.probe(some, partsUsual, leaving, nil)
 	defer probes.end(f)
 	from := time.Now()
 	_, err := leaving.Ask("GRID.DRAIN")

@@ -35,17 +35,14 @@ type probe struct {
 // success is a write that was acknowledged.
 type success struct{ start, end time.Time }
 
-// probe begins to write into some partitions, by way of other nodes than one. wait is how long clients of cluster doors wait for a
-// reply: they may be sent to a node that says nothing.
-func (g *grid) probe(partitions []int, parts int, avoid *node, wait time.Duration) *probes {
+// probe begins to write into some partitions, by way of other nodes than one. frozen is a node that will be for a while; nil: none.
+func (g *grid) probe(partitions []int, parts int, avoid, frozen *node) *probes {
 	p := &probes{grid: g, stop: make(chan struct{})}
 	for _, number := range partitions {
 		one := &probe{partition: number}
 		p.all = append(p.all, one)
 		c := g.client(door(number%2), avoid, uint64(number))
-		if c.kind == clusterDoor {
-			c.wait = wait
-		}
+		c.frozen = frozen
 		key := keyIn(number, parts)
 		p.ended.Go(func() {
 			defer c.close()

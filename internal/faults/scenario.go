@@ -35,7 +35,7 @@ var scenarios = []scenario{
 	{name: "kill", about: "kill -9 of nodes, voters and the raft leader in turn, 2 copies", run: killNodes, targets: outageTargets},
 	{name: "kill-safe", about: "the same with 3 copies", run: killSafe, targets: outageTargets},
 	{name: "quick-restart", about: "kill -9, and a new start before that is noticed", run: quickRestart},
-	{name: "freeze", about: "SIGSTOP for 0.5 to 20 s, then SIGCONT", run: freezeNodes, may: append(failing(), noReply)},
+	{name: "freeze", about: "SIGSTOP for 0.5 to 20 s, then SIGCONT", run: freezeNodes, may: append(failing(), noReplyFrozen)},
 	{
 		name: "rolling-restart", about: "SIGTERM and a new start, one node after the other", run: rollingRestart,
 		targets: []target{{pauseHandover, 0, handoverTarget}}, may: []string{closedConnection},
@@ -44,7 +44,7 @@ var scenarios = []scenario{
 		name: "join-drain", about: "a node joins, and one is drained", run: joinAndDrain,
 		targets: []target{{pauseJoin, 0, handoverTarget}, {pauseDrain, 0, handoverTarget}}, may: []string{closedConnection},
 	},
-	{name: "cut", about: "the network between nodes is cut for 1 to 9 s; clients reach all of them", run: cutNetwork, may: append(failing(), noReply)},
+	{name: "cut", about: "the network between nodes is cut for 1 to 9 s; clients reach all of them", run: cutNetwork},
 	{name: "two-nodes", about: "two nodes, of which one votes", run: twoNodes},
 	{name: "two-and-witness", about: "two nodes and a witness; then the loss of all copies", run: twoAndWitness},
 	{
