@@ -1,6 +1,9 @@
 package partition
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"time"
+)
 
 // A record's 24 bits of access: with LRU the second of the last access, modulo 2^24; with LFU the minute of the last
 // decay, modulo 2^16, and a logarithmic counter of 8 bits (as Redis: "Using Redis as an LRU cache").
@@ -8,6 +11,11 @@ const (
 	accessMask   = 1<<24 - 1
 	lfuInitValue = 5
 )
+
+// accessAheadMax is by how much an access may be later than the time it is compared with: the loops of a node each have the
+// time of their command's beginning, and a partition's log time may be ahead of the clock. Later by more, it is long ago, as
+// times come round.
+const accessAheadMax = time.Hour
 
 // newAccess is the access word of a record that is made now.
 func (p *Partition) newAccess() uint32 {
@@ -19,6 +27,20 @@ func (p *Partition) newAccess() uint32 {
 
 func lruSecond(now int64) uint32 { return uint32(now/1000) & accessMask }
 func lfuMinute(now int64) uint32 { return uint32(now/60_000) & 0xffff }
+
+// since is the time from then to now, both modulo mask+1. A then that is ahead by at most aheadMax is now.
+func since(now, then, mask uint32, aheadMax time.Duration) uint32 {
+	passed := (now - then) & mask
+	if passed > mask-uint32(aheadMax) {
+		return 0
+	}
+	return passed
+}
+
+// idleSeconds is the time since the last access, where the word holds that.
+func idleSeconds(access uint32, now int64) uint32 {
+	return since(lruSecond(now), access, accessMask, accessAheadMax/time.Second)
+}
 
 // noteAccess marks a record as used now.
 func (p *Partition) noteAccess(r record, now int64) {
@@ -45,13 +67,13 @@ func lfuDecayed(access uint32, now, decayMin int64) uint32 {
 	if decayMin <= 0 {
 		return count
 	}
-	passed := (lfuMinute(now) - access>>8) & 0xffff
+	passed := since(lfuMinute(now), access>>8, 0xffff, accessAheadMax/time.Minute)
 	return count - min(count, passed/uint32(decayMin))
 }
 
 // IdleSeconds is the time since the last access, as OBJECT IDLETIME tells it.
 func (v Value) IdleSeconds(now int64) int64 {
-	return int64((lruSecond(now) - v.rec.access()) & accessMask)
+	return int64(idleSeconds(v.rec.access(), now))
 }
 
 // Frequency is the logarithmic access counter, as OBJECT FREQ tells it.

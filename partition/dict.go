@@ -378,6 +378,8 @@ func (d *dict) move(off uint64, r record) {
 	}
 }
 
+func (d *dict) index() *dict { return d }
+
 // bytes is what the dict occupies outside the Go heap.
 func (d *dict) bytes() int {
 	n := d.arena.total

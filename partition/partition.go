@@ -83,10 +83,6 @@ type object interface {
 	encoding() string
 	// count is the number of elements; the length in bytes for a string.
 	count() int
-	// bytes is what it occupies.
-	bytes() int
-	// index is the dict it is built on; nil where it has none.
-	index() *dict
 	// dump appends its elements as value.go's dump describes.
 	dump(dst []byte) []byte
 	// digest sums up its elements; their order counts only where it is part of the value.
@@ -94,8 +90,15 @@ type object interface {
 	releaser
 }
 
-// releaser is memory to be freed. It may be on any goroutine, after the last use.
-type releaser interface{ release() }
+// releaser is memory to be freed.
+type releaser interface {
+	// bytes is what it occupies.
+	bytes() int
+	// index is the dict it is built on; nil where it has none.
+	index() *dict
+	// release may be called on any goroutine, after the last use.
+	release()
+}
 
 // ownedObject is a place in the table of large values.
 type ownedObject struct {
@@ -251,11 +254,7 @@ func (p *Partition) tidy(budget int) {
 	p.touched = rest
 	for i, o := range p.doomed {
 		p.doomed[i] = nil
-		select {
-		case p.store.reaper <- o:
-		default:
-			o.release()
-		}
+		p.store.doom(o)
 	}
 	p.doomed = p.doomed[:0]
 }

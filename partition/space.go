@@ -29,6 +29,8 @@ type Space struct {
 	maps [mappingsMax]mapping // entries are written before an address in them is handed out
 	used atomic.Int64         // bytes of all allocated runs and regions
 	dead atomic.Int64         // bytes of used that are dead records
+	// releasing: bytes of used that are deleted values which wait to be released. Those of one value count until all of it is.
+	releasing atomic.Int64
 
 	slabs slabs
 	ahead chan uint64 // see ahead.go
@@ -80,10 +82,10 @@ func NewSpace() *Space {
 // Used is the number of bytes allocated, in whole pages.
 func (s *Space) Used() int64 { return s.used.Load() }
 
-// Live is Used without the records that are dead and wait for compaction: what maxmemory is about. Compaction keeps the
-// dead below about an eighth. Were they counted, a full store would have to delete that eighth before the first page
-// came free.
-func (s *Space) Live() int64 { return s.used.Load() - s.dead.Load() }
+// Live is Used without the records that are dead and wait for compaction, and without what was deleted and waits to be
+// released: what maxmemory is about. Compaction keeps the dead below about an eighth. Were they counted, a full store would
+// have to delete that eighth before the first page came free; and of large values all, before the first one is released.
+func (s *Space) Live() int64 { return max(0, s.used.Load()-s.dead.Load()-s.releasing.Load()) }
 
 // Bytes is a view of n bytes at off. It stays valid until the run is freed.
 func (s *Space) Bytes(off uint64, n int) []byte {

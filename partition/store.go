@@ -61,7 +61,7 @@ type Store struct {
 	group    atomic.Uint64 // the last group id given to a transaction over several partitions
 	tracking Tracking
 	loading  atomic.Int64  // keys that are loaded with a token: see load.go
-	reaper   chan releaser // large values to be released off the loop
+	reaper   chan doomed   // large values to be released off the loop
 	released atomic.Int64  // by way of reaper
 	stop     chan struct{} // closed by Close
 }
@@ -79,7 +79,7 @@ func NewStore(o Options) (*Store, error) {
 	}
 	s := &Store{
 		Space: o.Space, Limits: o.Limits, seed: o.Seed, sink: o.Sink,
-		shift: slotShift(o.Partitions), reaper: make(chan releaser, reaperQueueMax),
+		shift: slotShift(o.Partitions), reaper: make(chan doomed, reaperQueueMax),
 		stop: make(chan struct{}),
 	}
 	if s.Space == nil {
@@ -117,12 +117,37 @@ func (s *Store) reap() {
 	for {
 		select {
 		case o := <-s.reaper:
-			o.release()
+			s.release(o)
 			s.released.Add(1)
 		case <-s.stop:
 			return
 		}
 	}
+}
+
+// doomed is a value in the reaper's queue, with the bytes that it counts for in Space.
+type doomed struct {
+	releaser releaser
+	bytes    int64
+}
+
+// doom hands over a value to be released; where the queue is full it is released at once.
+func (s *Store) doom(r releaser) {
+	o := doomed{r, int64(r.bytes())}
+	if d := r.index(); d != nil {
+		o.bytes -= int64(d.arena.dead) // that counts as dead already
+	}
+	s.Space.releasing.Add(o.bytes)
+	select {
+	case s.reaper <- o:
+	default:
+		s.release(o)
+	}
+}
+
+func (s *Store) release(o doomed) {
+	o.releaser.release()
+	s.Space.releasing.Add(-o.bytes)
 }
 
 // Releasing is how many deleted values wait for their memory to be released.
