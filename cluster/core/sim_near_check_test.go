@@ -12,7 +12,6 @@ import (
 type nearCheck struct {
 	near     *nearSim
 	order    int                            // of beginnings and ends of operations
-	ops      []*nearOp                      // in the order of their beginnings
 	ends     []*nearOp                      // in the order of their ends
 	written  map[executedEntry][]nearChange // what was ever executed
 	versions [][]nearVersion                // of each key, committed ones, in order; the first is nothing, from the beginning
