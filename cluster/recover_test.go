@@ -367,9 +367,7 @@ func TestR34Promise(t *testing.T) {
 		tr := open(t, g.network.Host(hostOf("z")), addrOf("z"), identity("z"), rightKeys)
 		tr.SetGrid(a.Settings().Grid)
 		c := &ControlPlane{config: ControlConfig{Transport: tr}, links: controlLinks{transport: tr}}
-		if err := c.askRelease(t.Context(), addrOf("a"), first); err != nil {
-			t.Fatal(err)
-		}
+		within(t, time.Minute, "a is released", func() bool { return c.askRelease(t.Context(), addrOf("a"), first) == nil })
 		a = <-opened
 		g.run(a)
 		within(t, time.Minute, "two voters find a leader", func() bool { return a.Status().Leader != "" && b.Status().Leader != "" })
