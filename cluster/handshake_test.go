@@ -189,7 +189,7 @@ func TestHandshakeEndsEarly(t *testing.T) {
 func TestHandshakeReflected(t *testing.T) {
 	victim := identity("v")
 	challenge := append([]byte{byte(statusOK)}, make([]byte, nonceSize)...)
-	hello := make([]byte, helloHeadSize+nonceSize+42)
+	hello := appendHello(nil, Data, nonce{}, victim) // as long as the victim's
 	proof := make([]byte, macSize)
 
 	t.Run("a dialer's proof as the verdict's", func(t *testing.T) {
@@ -229,10 +229,11 @@ func TestHandshakeReflected(t *testing.T) {
 				}()
 				go func() {
 					mustRead(t, toDialled, hello)
+					sent := hello
 					if c.own {
-						hello = appendHello(nil, Data, nonce{}, identity("x"))
+						sent = appendHello(nil, Data, nonce{}, identity("x"))
 					}
-					dialling.Write(hello)
+					dialling.Write(sent)
 					mustRead(t, dialling, challenge)
 					toDialled.Write(challenge)
 					mustRead(t, toDialled, proof)
