@@ -351,8 +351,14 @@ func FuzzHandshake(f *testing.F) {
 		if _, err := dialHandshake(scripted(in), Data, identity("a"), rightKeys, nonce{}); err == nil {
 			t.Fatalf("%q was taken for a peer", in)
 		}
-		if id, err := parseIdentity(in); err == nil && !strings.HasPrefix(string(in), string(appendIdentity(nil, id))) {
-			t.Fatalf("%q is read as %+v", in, id)
+		if id, err := parseIdentity(in); err == nil {
+			again := string(appendIdentity(nil, id))
+			if id.Generation == (Generation{}) && len(in) < len(again) {
+				again = again[:len(again)-generationSize] // who knows of none sends none
+			}
+			if !strings.HasPrefix(string(in), again) {
+				t.Fatalf("%q is read as %+v", in, id)
+			}
 		}
 		_, _, _, _ = rightKeys.Open(in, identity("a").Member)
 	})
