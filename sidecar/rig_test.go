@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,7 +16,6 @@ import (
 	"github.com/neargrid/neargrid/client"
 	"github.com/neargrid/neargrid/internal/testredis"
 	"github.com/neargrid/neargrid/server"
-	"go.uber.org/goleak"
 )
 
 // grid is three nodes that all tests of the package use, one after the other.
@@ -29,12 +26,7 @@ func TestMain(m *testing.M) {
 	if s, err := grid(); err == nil {
 		s.Stop()
 	}
-	testredis.RemoveBinary()
-	if err := goleak.Find(goleak.IgnoreCurrent()); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	testredis.Exit(code)
 }
 
 func nodeAddr(t *testing.T) string {

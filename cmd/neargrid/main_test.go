@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neargrid/neargrid/internal/testredis"
 	"github.com/neargrid/neargrid/server"
-	"go.uber.org/goleak"
 )
 
 // built is the program under test, built once.
@@ -35,13 +35,7 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	os.RemoveAll(dir)
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			println("goroutines are left behind:", err.Error())
-			code = 1
-		}
-	}
-	os.Exit(code)
+	testredis.Exit(code)
 }
 
 // waitMax is how long a test waits for something that comes at once unless it is broken.

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // Version is the release of redis-server that we compare with; another 7.0.x is taken too.
@@ -164,6 +166,18 @@ func RemoveBinary() {
 	if built != "" {
 		os.RemoveAll(built)
 	}
+}
+
+// Exit ends a TestMain whose tests have ended with a code: it removes what LaunchNeargrid built, and fails where goroutines are left behind.
+func Exit(code int) {
+	RemoveBinary()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, "goroutines are left behind:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
 }
 
 func launch(command func(port int, dir string) *exec.Cmd) (*Server, error) {
