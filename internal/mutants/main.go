@@ -1,5 +1,8 @@
 // Command mutants plants bugs, one at a time, and fails where the tests that should notice do not. The tree stays as it
-// is: go test reads the changed files from elsewhere (-overlay).
+// is: the compiler reads the changed files from elsewhere (-overlay).
+//
+// Bugs inside functions, nearly all, are compiled together, asleep, and the tests of a package built once; a run of them wakes one
+// bug, or none to see that the tests pass without (combine.go). Where a bug changes declarations, the tests are built for it alone.
 //
 // Each file in testdata is one bug:
 //
@@ -15,21 +18,14 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 )
-
-// testTimeout bounds one test run; a bug may be that something never ends.
-const testTimeout = "120s"
 
 func main() {
 	only := flag.String("only", "", "plant only the bugs whose name matches this `regexp`")
@@ -55,7 +51,16 @@ func run(dir, only string) error {
 	if len(mutants) == 0 {
 		return fmt.Errorf("no bug is named %q", only)
 	}
-	if err := passUnchanged(mutants); err != nil {
+	files, alone, err := combine(mutants)
+	if err != nil {
+		return err
+	}
+	together, err := newTree(files)
+	if err != nil {
+		return err
+	}
+	defer together.remove()
+	if err := together.passAsleep(mutants); err != nil {
 		return err
 	}
 	var verdicts []chan verdict
@@ -69,10 +74,18 @@ func run(dir, only string) error {
 		go func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			for i, test := range m.tests { // one after the other: they share what was compiled
-				start := time.Now()
-				caught, err := m.caughtBy(test)
-				of[i] <- verdict{m, test, caught, time.Since(start), err}
+			t, err := together, error(nil)
+			if slices.Contains(alone, m) {
+				t, err = newTree(m.files)
+				defer t.remove()
+			}
+			for i, test := range m.tests { // one after the other: they may share what is built for them alone
+				v := verdict{mutant: m, test: test, err: err}
+				if start := time.Now(); err == nil {
+					v.caught, v.err = t.caughtBy(test, m.number)
+					v.took = time.Since(start)
+				}
+				of[i] <- v
 			}
 		}()
 	}
@@ -108,87 +121,4 @@ func (v verdict) String() string {
 		word = "caught"
 	}
 	return fmt.Sprintf("%-28s %-8s by %s %s (%.1f s)", v.mutant.name, word, v.test.pkg, v.test.name, v.took.Seconds())
-}
-
-// passUnchanged runs the named tests without any bug, those of a package together: one that fails anyway would notice nothing.
-func passUnchanged(mutants []*mutant) error {
-	var groups []testName
-	for _, m := range mutants {
-		for _, test := range m.tests {
-			i := slices.IndexFunc(groups, func(g testName) bool {
-				return g.pkg == test.pkg && slices.Equal(g.flags, test.flags)
-			})
-			switch {
-			case i < 0:
-				groups = append(groups, test)
-			case !slices.Contains(strings.Split(groups[i].name, "|"), test.name):
-				groups[i].name += "|" + test.name
-			}
-		}
-	}
-	for _, g := range groups {
-		out, err := g.run("-v")
-		if err != nil {
-			return fmt.Errorf("without a planted bug: %w\n%s", err, out)
-		}
-		for _, name := range strings.Split(g.name, "|") {
-			if !strings.Contains(out, "--- PASS: "+name+" ") {
-				return fmt.Errorf("%s has no test %s that passes", g.pkg, name)
-			}
-		}
-	}
-	return nil
-}
-
-// caughtBy plants the bug and reports whether a test fails. That the changed code does not compile is an error.
-func (m *mutant) caughtBy(test testName) (bool, error) {
-	dir, err := os.MkdirTemp("", "mutant")
-	if err != nil {
-		return false, err
-	}
-	defer os.RemoveAll(dir)
-	overlay := struct{ Replace map[string]string }{map[string]string{}}
-	for path, content := range m.files {
-		target, err := filepath.Abs(path)
-		if err != nil {
-			return false, err
-		}
-		overlay.Replace[target] = filepath.Join(dir, strings.ReplaceAll(path, "/", "_"))
-		if err := os.WriteFile(overlay.Replace[target], []byte(content), 0o644); err != nil {
-			return false, err
-		}
-	}
-	list, err := json.Marshal(overlay)
-	if err != nil {
-		return false, err
-	}
-	listPath := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(listPath, list, 0o644); err != nil {
-		return false, err
-	}
-	out, err := test.run("-overlay", listPath, "-count=1")
-	if err == nil {
-		return false, nil
-	}
-	if strings.Contains(out, "[build failed]") || !slices.ContainsFunc(ends, func(end string) bool { return strings.Contains(out, end) }) {
-		return false, fmt.Errorf("%w\n%s", err, out)
-	}
-	return true, nil
-}
-
-// ends are what a test's output says where it failed, in whatever way: a bug in the store may well read memory that is not there, which
-// the runtime calls a fatal error.
-var ends = []string{"--- FAIL: ", "panic: ", "fatal error: "}
-
-// run runs the tests that t names (with | between them), with flags for go test beside their own. Without its tables for debuggers a test
-// takes a quarter less time to build.
-func (t testName) run(flags ...string) (out string, err error) {
-	args := append([]string{"test", "-vet=off", "-ldflags=-s -w", "-timeout", testTimeout, "-run", "^(" + t.name + ")$"}, flags...)
-	args = append(append(args, t.pkg), t.flags...)
-	cmd := exec.Command("go", args...)
-	b, err := cmd.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("%s: %w", cmd, err)
-	}
-	return string(b), err
 }

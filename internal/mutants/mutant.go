@@ -9,9 +9,10 @@ import (
 
 // mutant is one bug, ready to be planted.
 type mutant struct {
-	name  string
-	tests []testName
-	files map[string]string // by path from the module's root: the content with the bug
+	name   string
+	number int // from 1, its place among those planted together
+	tests  []testName
+	files  map[string]string // by path from the module's root: the content with the bug
 }
 
 // testName is a test, with flags of its own.
@@ -39,7 +40,7 @@ func readAll(dir string) ([]*mutant, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		m.name = strings.TrimSuffix(filepath.Base(path), ".txt")
+		m.name, m.number = strings.TrimSuffix(filepath.Base(path), ".txt"), len(all)+1
 		all = append(all, m)
 	}
 	return all, nil
