@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 
 	"github.com/neargrid/neargrid/cluster/core"
 )
@@ -74,7 +76,9 @@ func (k *Keys) Seal(dst []byte, kind PacketKind, from, to core.Member, payload [
 	dst = append(dst, byte(len(from.Node)))
 	dst = append(dst, from.Node...)
 	dst = append(dst, payload...)
-	return append(dst, k.packetMAC(dst[start:], to)...)
+	m := k.packetMACs.Get().(*packetMAC)
+	defer k.packetMACs.Put(m)
+	return append(dst, m.of(dst[start:], to)...)
 }
 
 // Open checks a packet to self and returns its sender and its payload, a part of packet.
@@ -87,7 +91,9 @@ func (k *Keys) Open(packet []byte, self core.Member) (kind PacketKind, from core
 		return 0, from, nil, errPacketNotFor
 	}
 	end := len(packet) - packetMACSize
-	if !hmac.Equal(packet[end:], k.packetMAC(packet[:end], self)) {
+	m := k.packetMACs.Get().(*packetMAC)
+	defer k.packetMACs.Put(m)
+	if !hmac.Equal(packet[end:], m.of(packet[:end], self)) {
 		return 0, from, nil, errPacketMAC
 	}
 	body := head + int(packet[head-1])
@@ -98,6 +104,18 @@ func (k *Keys) Open(packet []byte, self core.Member) (kind PacketKind, from core
 	return PacketKind(packet[0]), from, packet[body:end:end], nil
 }
 
-func (k *Keys) packetMAC(packet []byte, to core.Member) []byte {
-	return mac(&k.packet, []byte{byte(len(to.Node))}, []byte(to.Node), packet)[:packetMACSize]
+// packetMAC makes the checksums of packets, one after the other: half the work is for the key, and is done once.
+type packetMAC struct {
+	hash hash.Hash
+	id   [1 + nodeIDSizeMax]byte
+	sum  [sha256.Size]byte
+}
+
+// of returns a packet's checksum, which stays until the next.
+func (m *packetMAC) of(packet []byte, to core.Member) []byte {
+	m.hash.Reset()
+	m.id[0] = byte(len(to.Node))
+	m.hash.Write(m.id[:1+copy(m.id[1:], to.Node)])
+	m.hash.Write(packet)
+	return m.hash.Sum(m.sum[:0])[:packetMACSize]
 }

@@ -6,12 +6,14 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
+	"sync"
 )
 
 // Keys are what a grid's shared secret becomes: one key for each use, so that what is made with one says nothing to another.
 type Keys struct {
 	handshake, packet [keySize]byte
-	gossip            []byte // nil without a secret
+	gossip            []byte    // nil without a secret
+	packetMACs        sync.Pool // of *packetMAC
 }
 
 const (
@@ -39,6 +41,7 @@ func derive(secret []byte) *Keys {
 	k := &Keys{}
 	copy(k.handshake[:], subkey(secret, "handshake"))
 	copy(k.packet[:], subkey(secret, "packet"))
+	k.packetMACs.New = func() any { return &packetMAC{hash: hmac.New(sha256.New, k.packet[:])} }
 	return k
 }
 
