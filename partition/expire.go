@@ -58,6 +58,9 @@ const expireSlotsMax = 4096
 // ExpireDue deletes keys whose expiry has passed, in the segments of the index that say they have some, and does some
 // tidying; only the latter where the partition is not active (R17). It reports whether there is more to do at once.
 func (p *Partition) ExpireDue(now int64) (more bool) {
+	if p.bare.Load() { // a large grid's node has few of its partitions, and should not pay for the others
+		return false
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now = max(now, p.logMs)
@@ -80,6 +83,7 @@ func (p *Partition) ExpireDue(now int64) (more bool) {
 		}
 	}
 	p.seal(now, 0, 0)
+	p.bare.Store(p.dbs == [Databases]*dict{} && len(p.loads) == 0)
 	return more || len(p.touched) > 0
 }
 

@@ -241,3 +241,72 @@ func TestNewPrimaryDoesNotUnexpireR17(t *testing.T) {
 	}
 	successor.End()
 }
+
+// TestBareExpires: a partition that had nothing to expire is looked into again once it has, however that came to be there.
+func TestBareExpires(t *testing.T) {
+	key := []byte("k")
+	set := func(s *Store) {
+		tx := NewTx(s)
+		tx.Begin(10, 0)
+		tx.SetString(key, []byte("v"), StringAuto, 1000)
+		tx.End()
+	}
+	var batch Batch
+	other := mustStore(t, Options{Partitions: 1, Seed: Seed{1, 2}, Sink: func(_ *Partition, b Batch) bool {
+		batch = b
+		batch.Effects = bytes.Clone(b.Effects)
+		return false
+	}})
+	set(other)
+	chunk, _, _ := other.Partition(0).AppendChunk(nil, 0, 1000)
+	for how, fill := range map[string]func(s *Store){
+		"a command": set,
+		"a batch": func(s *Store) {
+			if err := s.Partition(0).Apply(batch); err != nil {
+				t.Error(err)
+			}
+		},
+		"a chunk": func(s *Store) {
+			if err := s.Partition(0).LoadChunk(chunk); err != nil {
+				t.Error(err)
+			}
+		},
+		"a token": func(s *Store) {
+			tx := NewTx(s)
+			tx.Begin(10, 0)
+			if l := tx.Load(key, 990); l.Token == 0 {
+				t.Error("no token is given")
+			}
+			tx.End()
+		},
+	} {
+		s := mustStore(t, Options{Partitions: 1, Seed: Seed{1, 2}})
+		p := s.Partition(0)
+		left := func() int64 {
+			tx := NewTx(s)
+			tx.Begin(0, 0)
+			defer tx.End()
+			return int64(tx.Len(0)) + s.Loading()
+		}
+		p.ExpireDue(5)
+		fill(s)
+		p.ExpireDue(999)
+		if n := left(); n != 1 {
+			t.Errorf("%s: %d keys and tokens after 999 ms, want 1", how, n)
+		}
+		p.ExpireDue(1000)
+		if n := left(); n != 0 {
+			t.Errorf("%s: %d keys and tokens after 1000 ms, want none", how, n)
+		}
+	}
+}
+
+// BenchmarkExpireDueBare is what the partitions cost that a node has nothing of.
+func BenchmarkExpireDueBare(b *testing.B) {
+	s := mustStore(b, Options{Partitions: 16384, Seed: Seed{1, 2}})
+	for b.Loop() {
+		for i := range s.Partitions() {
+			s.Partition(i).ExpireDue(1)
+		}
+	}
+}

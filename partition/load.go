@@ -101,6 +101,7 @@ func (p *Partition) putLoad(k watchKey, l loading) {
 		p.loadsDue = l.until
 	}
 	p.noticed = true
+	p.bare.Store(false)
 }
 
 // voidLoad forgets a key's token, and reports whether there was one.

@@ -1,12 +1,19 @@
 package partition
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Partition is one partition's data: a dict for each database, the large values those refer to, and the batch being
-// built. Everything but ID and store is guarded by mu; a Tx holds it from Begin to End.
+// built. Everything but ID, store and bare is guarded by mu; a Tx holds it from Begin to End.
 type Partition struct {
 	ID    int
 	store *Store
+
+	// bare: there is no database and no loading key, so nothing that time could do something to. Set by ExpireDue alone, with mu held, and
+	// looked at there without.
+	bare atomic.Bool
 
 	mu      sync.Mutex
 	dbs     [Databases]*dict // nil until a key is written
@@ -112,6 +119,7 @@ func (p *Partition) dict(db int) *dict {
 	if d == nil {
 		d = newDict(p.store.Space, p.store.seed)
 		p.dbs[db] = d
+		p.bare.Store(false)
 	}
 	p.touch(d)
 	return d
