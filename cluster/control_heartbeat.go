@@ -23,7 +23,7 @@ type word struct {
 	Servers uint64 // number of raft's configuration
 	Number  uint64 // of the heartbeat
 	Sent    time.Duration
-	Vouched bool // the node's incarnation is in the table, and not fenced (R10)
+	Vouched bool // the node's incarnation is in the table, not fenced, and has applied that (R10)
 }
 
 const (
@@ -165,14 +165,19 @@ func (l *controlLoop) answer() {
 	})
 }
 
-// vouch answers a heartbeat (R10).
+// vouch answers a heartbeat. A node that comes back knows the newest table sooner than its replicas do, and must not be vouched for before
+// they know it too (R10):
+//
+//  1. P is cut off and fenced; its partition is lost, and reset at N.
+//  2. P is back, hears that it was fenced, and registers again. Its replicas wait for a lock, with the table from before.
+//  3. Vouched for, it would serve by that.
 func (l *controlLoop) vouch(m core.Member, b beat) {
 	n := l.c.follower.newest().Node(m.Node)
 	if n == nil || n.Inc != m.Inc {
 		return
 	}
 	w := l.word()
-	w.Number, w.Sent, w.Vouched = b.Number, b.Sent, n.Status != core.Fenced
+	w.Number, w.Sent, w.Vouched = b.Number, b.Sent, n.Status != core.Fenced && b.Version >= n.Version
 	l.tell(n, w)
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -390,6 +391,38 @@ func TestControlFences(t *testing.T) {
 		if c.status("c") != "alive" {
 			t.Errorf("back, it is %s", c.status("c"))
 		}
+	})
+}
+
+// TestControlVouchesForWhoKnows: a node that was fenced and has registered again is vouched for once it has applied the table that says
+// so, and not while its replicas have the one from before (R10).
+func TestControlVouchesForWhoKnows(t *testing.T) {
+	onGrid(t, func(t *testing.T, g *controlGrid) {
+		applies := make(chan struct{})
+		close(applies)
+		var gate atomic.Pointer[chan struct{}]
+		gate.Store(&applies)
+		g.form(2)
+		c := g.start("c", func(config *ControlConfig) {
+			joining("a")(config)
+			config.OnTable = func(core.Delta) { <-*gate.Load() }
+		})
+		g.settle(g.all()...)
+		a := g.nodes["a"]
+		g.network.Isolate(c.host)
+		within(t, 5*time.Second, "c is fenced", func() bool { return a.status("c") == "fenced" })
+		pass(2 * controlLease)
+		held := make(chan struct{})
+		gate.Store(&held)
+		g.network.Rejoin(c.host)
+		within(t, 5*time.Second, "c is back", func() bool { return a.status("c") == "alive" })
+		for range 10 {
+			if pass(100 * time.Millisecond); c.Vouched() > c.config.Now() {
+				t.Fatalf("vouched for, with table %d; it came back in table %d", c.follower.applied.Load(), a.Table().Node("c").Version)
+			}
+		}
+		close(held)
+		g.settle(g.all()...)
 	})
 }
 

@@ -213,10 +213,10 @@ func (a *replica) serves(at time.Duration) bool {
 func (a *replica) tick(tx *partition.Tx) {
 	a.order.Lock()
 	defer a.order.Unlock()
-	now := a.r.config.Now()
 	tx.Begin(0, a.id)
 	a.r.leases.RLock()
 	a.mu.Lock()
+	now := a.r.config.Now() // not before the locks, which may take their time: it is held against leases
 	held := a.mu.Held()
 	s := a.mu.Tick(now)
 	a.refreshLocked()

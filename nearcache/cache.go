@@ -200,11 +200,23 @@ func (c *Cache) Joinable(s Snapshot, began, now, staleness Time) bool {
 // Store keeps a copy of value for k until expiry (Never: as long as it is current), as the answer to a request that was sent
 // after s was taken for k. It reports whether it did: it does not where s is no longer current, where expiry is not after
 // now, where no node serves the partition, or where the entry is too large (see ItemBytesMax).
+//
+// Store comes before the answer is handed to anybody. An answer of a connection whose partition has another since is one that was read
+// past the cache: what is held of its key may be older.
+//
+//	1 A asks the node that served the partition; nothing comes for long, and the partition gets another node
+//	2 B asks that one, and stores the answer
+//	3 somebody writes k; the push to us is late
+//	4 the first node answers A, with what was written; its caller sees that
+//	5 a look-up finds B's answer: reads have gone back
 func (c *Cache) Store(k Key, s Snapshot, value []byte, expiry, now Time) bool {
 	if s.stripeHash != k.stripeHash {
 		panic("nearcache: Store with the snapshot of another key")
 	}
 	if !c.Current(s) { // to spare the room: the entry keeps the snapshot, and no look-up would use it
+		if c.routes.words[s.partition].Load() != s.word {
+			c.InvalidateKey(k)
+		}
 		c.stats.add(refusedStale)
 		return false
 	}

@@ -40,6 +40,7 @@
 //
 // A request that waits for another's reply (one flight a key) may do so only where Joinable says so.
 // The entry has the snapshot's PE and g, not those at the time of Store. What comes between is seen at the next Get.
+// An answer is stored before it is handed on, even one that is late: see Store.
 //
 // # What the caller does, for the rule to hold
 //

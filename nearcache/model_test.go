@@ -126,6 +126,9 @@ func testModel(t *testing.T, policy Policy, seed uint64) {
 			}
 			if want {
 				m.entries[f.key.String()] = modelEntry{value, f.partition, f.taken, expiry}
+			} else if m.byPart[f.partition] > f.taken {
+				m.events++
+				m.byStripe[m.stripe(f.key)] = m.events
 			}
 			did = fmt.Sprintf("store of %s until %d", f.key, expiry)
 		case do < 55:

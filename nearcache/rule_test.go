@@ -286,6 +286,35 @@ func TestSnapshot(t *testing.T) {
 }
 
 // TestNobodyServes: nothing is stored of a partition that has no node.
+// TestLateAnswer is of a node that served the partition when it was asked, and does not any more: what is held may be older.
+func TestLateAnswer(t *testing.T) {
+	for what, meanwhile := range map[string]func(*rig){
+		"another node": func(r *rig) { r.AssignPartition(0, 1) },
+		"another link": func(r *rig) { r.links[0] = r.OpenLink(0); r.links[0].SetLease(Never) },
+	} {
+		r := newRig(t, nil)
+		k, other := NewKey(0, "k"), NewKey(0, "k of another stripe")
+		late := r.Snapshot(k, 0)
+		meanwhile(r)
+		r.read(k, 0, "held")
+		r.read(other, 0, "held")
+		if r.Store(k, late, []byte("newer"), Never, 0) {
+			t.Errorf("%s: a late answer was stored", what)
+		}
+		r.want(what+", once a late answer is handed on", k, 0, "generation")
+		r.want(what+", another key", other, 0, "held")
+		r.read(k, 0, "newer")
+		r.want(what+", read again", k, 0, "newer")
+	}
+	r := newRig(t, nil)
+	k := NewKey(0, "k")
+	late := r.Snapshot(k, 0)
+	r.Invalidate("k")
+	r.read(k, 0, "held") // asked for later on the same connection, so it is no older
+	r.Store(k, late, []byte("old"), Never, 0)
+	r.want("a late answer of the same connection", k, 0, "held")
+}
+
 func TestNobodyServes(t *testing.T) {
 	r := newRig(t, nil)
 	r.AssignPartition(0, NoNode)

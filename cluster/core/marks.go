@@ -8,6 +8,7 @@ const (
 	AckHeld                      // R7: an ack from beyond our table
 	EpochsSkipped                // R8: the promise to everybody is kept
 	LostKept                     // R10: the last copy is kept in case its incarnation comes back
+	CommitUnvouched              // R10: all hold a batch, and the controller does not vouch for the primary
 	Wiped                        // a copy that is no longer wanted, or of earlier data
 	DeposedAhead                 // R15: a primary was replaced with entries that were not committed
 	TookOverBuffer               // R15: a successor executed its buffer
@@ -54,6 +55,7 @@ var markNames = [marksEnd]string{
 	AckHeld:          "AckHeld (R7: an ack from beyond our table)",
 	EpochsSkipped:    "EpochsSkipped (R8: the promise to everybody is kept)",
 	LostKept:         "LostKept (R10: the last copy is kept in case its incarnation comes back)",
+	CommitUnvouched:  "CommitUnvouched (R10: all hold a batch, and the controller does not vouch for the primary)",
 	Wiped:            "Wiped (a copy that is no longer wanted, or of earlier data)",
 	DeposedAhead:     "DeposedAhead (R15: a primary was replaced with entries that were not committed)",
 	TookOverBuffer:   "TookOverBuffer (R15: a successor executed its buffer)",

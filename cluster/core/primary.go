@@ -120,7 +120,7 @@ func (r *Replica) OnAck(a Ack, now time.Duration) (s Step) {
 		r.accepted(p, a, now)
 	}
 	p.broken = false
-	r.advance(&s)
+	r.advance(&s, now)
 	r.join(p, &s, now)
 	if target := r.progressOf(r.row.Target); r.held && !r.offered && target != nil {
 		r.offer(target, &s, now) // perhaps this was the last ack that it waited for
@@ -267,6 +267,9 @@ func (r *Replica) Tick(now time.Duration) (s Step) {
 	r.tickedAt = now
 	if r.role != primary {
 		return s
+	}
+	if r.opt.Settings.ResetLost {
+		r.advance(&s, now) // the controller may vouch again
 	}
 	for _, p := range r.peers {
 		r.tickPeer(p, &s, now)

@@ -282,7 +282,7 @@ func (r *Replica) leadRow(continues bool, s *Step, now time.Duration) {
 		s.Ready = append(s.Ready, m)
 	}
 	r.peers = peers
-	r.advance(s)
+	r.advance(s, now)
 }
 
 // Propose appends what the primary has executed; the sequence number is Last()+1. It must be allowed by Writable.
@@ -297,12 +297,14 @@ func (r *Replica) Propose(timeMs int64, payload []byte, now time.Duration) (s St
 		}
 	}
 	r.ready = s.Ready
-	r.advance(&s)
+	r.advance(&s, now)
 	return s
 }
 
-// Alone tells whether nobody else has anything of the partition, so that what is executed is committed.
-func (r *Replica) Alone() bool { return r.role == primary && len(r.peers) == 0 && r.enoughCopies() }
+// Alone tells whether nobody else has anything of the partition, and nothing waits for its commit, so that what is executed is committed.
+func (r *Replica) Alone() bool {
+	return r.role == primary && len(r.peers) == 0 && r.enoughCopies() && r.commit == r.log.last
+}
 
 // Skip is Propose where Alone, and where no copy is expected back that could go on from the log: nothing is kept of what was executed.
 // Whoever comes gets all that there is.
@@ -369,8 +371,16 @@ func (r *Replica) Writable() bool {
 
 func (r *Replica) enoughCopies() bool { return len(r.row.ISR) >= r.opt.Settings.MinISR }
 
-// advance moves the commit to what every member of the ISR holds (R12). With too few of them it stays where it is (R13).
-func (r *Replica) advance(s *Step) {
+// advance moves the commit to what every member of the ISR holds (R12). With too few of them it stays where it is (R13), and so it
+// does where losses are reset and the controller does not vouch for this node (R10): what is held by all may be gone already.
+//
+//  1. P executes a write under its lease. Before its backup B has that, both are cut off, from each other too.
+//  2. The controller fences them: the row is lost. After 2 L it is reset at N, which begins empty.
+//  3. P and B reach each other before either hears of that. B takes the write, and P acknowledges it.
+//
+// While the word lasts nothing is reset, and who was dropped last has what is committed by then. It is not the lease that is asked
+// for: a B that takes what it is sent is enough where nothing is reset. When the controller vouches again, Tick moves the commit on.
+func (r *Replica) advance(s *Step, now time.Duration) {
 	if r.role != primary || !r.enoughCopies() {
 		return
 	}
@@ -380,7 +390,11 @@ func (r *Replica) advance(s *Step) {
 			commit = min(commit, p.match)
 		}
 	}
-	if commit > r.commit {
+	switch {
+	case commit <= r.commit:
+	case r.opt.Settings.ResetLost && now >= r.opt.ControllerLease():
+		r.opt.Marks.hit(CommitUnvouched)
+	default:
 		r.commit = commit
 		s.Committed = true
 	}

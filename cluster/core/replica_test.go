@@ -498,6 +498,42 @@ func TestR10ControllerLease(t *testing.T) {
 	}
 }
 
+// R10: what all hold by a time at which the controller no longer vouches for the primary is not committed, however it came to be held by
+// all, until the controller vouches again; elsewhere nothing asks for that.
+func TestR10CommitUnvouched(t *testing.T) {
+	events := map[string]func(a, b *Replica) Step{
+		"an ack": func(a, b *Replica) Step { return a.OnAck(*b.OnAppend(a.pull(t, memB, 0)).Answer, ms(400)) },
+		"a row":  func(a, _ *Replica) Step { return a.follow(testRow(3, 2, []Member{memA}), ms(400)) },
+		"its own execution": func(a, _ *Replica) Step {
+			a.follow(testRow(3, 2, []Member{memA}), ms(400))
+			return a.Propose(5, nil, ms(400))
+		},
+	}
+	for name, event := range events {
+		for _, reset := range []bool{false, true} {
+			a, b := leaderAndBackup(t, 3)
+			vouched := ms(400)
+			a.opt.Settings.ResetLost = reset
+			a.opt.ControllerLease = func() time.Duration { return vouched }
+			a.proposeN(1, ms(399)) // executed while it was vouched for
+			s := event(a, b)
+			if !reset {
+				if !s.Committed || a.Commit() != a.Last() || a.Tick(ms(450)).Committed {
+					t.Errorf("%s, losses are not reset: %+v, commit %d of %d", name, s, a.Commit(), a.Last())
+				}
+				continue
+			}
+			if s.Committed || a.Tick(ms(450)).Committed || a.Commit() != 3 || a.Alone() {
+				t.Errorf("%s, not vouched for: %+v, commit %d, alone %v", name, s, a.Commit(), a.Alone())
+			}
+			vouched = ms(501)
+			if s := a.Tick(ms(500)); !s.Committed || a.Commit() != a.Last() {
+				t.Errorf("%s, vouched for again: %+v, commit %d of %d", name, s, a.Commit(), a.Last())
+			}
+		}
+	}
+}
+
 // R10: the last copy is kept when the partition is lost, served by nobody, and goes on when its start resumes; all others go.
 func TestR10LastCopy(t *testing.T) {
 	a, b := leaderAndBackup(t, 3)

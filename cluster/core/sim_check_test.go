@@ -63,8 +63,9 @@ func (o *oracle) wasReset(p int) {
 // committed checks a primary's commit against what was committed before: the same entries, never fewer.
 func (o *oracle) committed(n *simNode, p int) {
 	rep := n.parts[p].rep
-	if rep.born != o.sim.control.table.Rows[p].Born {
-		return // the grid has given this one's data up already
+	if born := o.sim.control.table.Rows[p].Born; rep.born != born {
+		o.sim.fail("R10: partition %d: %s commits %d of the data born in %d, and it was born anew in %d", p, n.id, rep.commit, rep.born, born)
+		return
 	}
 	if len(rep.row.ISR) < o.sim.setup.settings.MinISR {
 		o.sim.fail("R13: partition %d: %s commits %d with %d copies in sync", p, n.id, rep.commit, len(rep.row.ISR))
