@@ -18,8 +18,9 @@ import (
 // as good, and no copy is moved twice. A search that only betters the present state, row by row, has no such bound once
 // several copies are under way; it was the simpler way, and was left for that.
 //
-// A node that joins n others takes at most its even share of the copies, 1/(n+1), and nothing else moves; more only where the
-// zones ask for it, as when it opens one.
+// A node that joins n others takes at most its even share of the copies, 1/(n+1), and in one zone nothing else moves. With zones it takes
+// more where its zone is to have one copy of each partition: of those its share among the nodes there, all of them when it opens a zone.
+// Others may move as well then. docs/REPLICATION.md has the bounds ("What joining and leaving moves").
 
 // PlanLimits bound what is copied at the same time. Less than 1 counts as 1.
 type PlanLimits struct {
