@@ -336,6 +336,29 @@ func TestAloneNear(t *testing.T) {
 	}
 }
 
+// TestAloneLoad: so is one for loads, on which who waits for another one's load is told that it is over.
+func TestAloneLoad(t *testing.T) {
+	f := newFakeNet(t, "a:1")
+	f.sockets = true
+	f.nodes["a:1"].change(func() {
+		f.nodes["a:1"].script = func(conn *fakeConn, args []string) bool {
+			if args[0] == "GRID.LOAD" {
+				conn.send("*3|$4|wait|:9000|:1|")
+			}
+			return args[0] == "GRID.LOAD"
+		}
+	})
+	c := f.connect(t, Options{})
+	for range 3 * aloneMin { // keys that are missed singly
+		if turn, err := c.askTurn(within(t, 10*time.Second), "k"); err != nil || !turn.told {
+			t.Fatalf("GRID.LOAD: %+v, %v", turn, err)
+		}
+		if by := c.nodeAt("a:1").lanes[laneLoad].conn.Load().readBy(); by != readerOwn {
+			t.Fatalf("read by %d, want the goroutine (%d)", by, readerOwn)
+		}
+	}
+}
+
 // TestAloneLinger: behind a server that takes longer than that, looking for a reply without sleeping is tried ever more rarely.
 func TestAloneLinger(t *testing.T) {
 	c, n, conn := single(t, laneMain, Options{})

@@ -110,9 +110,12 @@ func (c *conn) begin(after Sent, lines [][]string, done func([]protocol.Value, e
 // Line is a connection that has one user, who may change its state.
 type Line struct{ conn *conn }
 
-// Dial makes one to the node at an address.
+// Dial makes one to the node at an address. It waits, until ctx or the client ends at the latest.
 func (c *Client) Dial(ctx context.Context, addr string, side Side) (*Line, error) {
-	conn, err := c.nodeAt(addr).open(laneExclusive, side)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+	conn, err := c.nodeAt(addr).open(ctx, laneExclusive, side)
 	if err != nil {
 		return nil, err
 	}

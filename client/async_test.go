@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/neargrid/neargrid/internal/testredis"
 	"github.com/neargrid/neargrid/protocol"
@@ -58,4 +60,25 @@ func TestBeginAfter(t *testing.T) {
 		t.Fatalf("behind nothing: %d, %v", again, err)
 	}
 	<-replies
+}
+
+// TestDialEnds: Dial at a node that takes connections and says nothing ends with its context, and with the client.
+func TestDialEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeNet(t, "a:1", "b:1")
+		f.nodes["b:1"].deaf = true
+		c := f.connect(t, Options{DialTimeout: time.Hour})
+		began := time.Now()
+		dial := func(d time.Duration) error {
+			_, err := c.Dial(within(t, d), "b:1", Side{Resp: 3})
+			return err
+		}
+		if err := dial(time.Second); !errors.Is(err, context.DeadlineExceeded) || !NotExecuted(err) || time.Since(began) != time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		time.AfterFunc(time.Second, c.Close)
+		if err := dial(time.Minute); err == nil || time.Since(began) != 2*time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
 }

@@ -86,7 +86,7 @@ func dialConn(ctx context.Context, n *node, lane int, lines [][]string) (*conn, 
 	if c.socket != nil {
 		c.dec.R.Reset(c.socket)
 	}
-	c.leads = c.socket != nil && lane != laneNear
+	c.leads = c.socket != nil && lane != laneNear && lane != laneLoad
 	c.quiet.since = time.Now()
 	if err := c.handshake(ctx, lines); err != nil {
 		nc.Close()

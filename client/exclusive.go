@@ -62,7 +62,7 @@ func (p *pool) dial(ctx context.Context) (*conn, error) {
 	}
 	done := make(chan made, 1)
 	if !p.node.client.spawn(func() {
-		c, err := p.node.open(laneExclusive, p.node.client.own())
+		c, err := p.node.open(p.node.client.ctx, laneExclusive, p.node.client.own())
 		done <- made{c, err}
 	}) {
 		p.put(nil)

@@ -99,7 +99,7 @@ func (l *lane) begin() (*conn, *dial, error) {
 
 // run carries out an attempt to connect: in the client's time, not in that of the command which needed it first.
 func (l *lane) run(d *dial) {
-	d.conn, d.err = l.node.open(l.index, l.side)
+	d.conn, d.err = l.node.open(l.node.client.ctx, l.index, l.side)
 	if d.err == nil {
 		l.conn.Store(d.conn)
 	}
@@ -115,10 +115,10 @@ func (l *lane) run(d *dial) {
 	close(d.done)
 }
 
-// open makes a connection for a lane.
-func (n *node) open(lane int, side Side) (*conn, error) {
+// open makes a connection for a lane, in the time of ctx and of DialTimeout.
+func (n *node) open(ctx context.Context, lane int, side Side) (*conn, error) {
 	c := n.client
-	ctx, cancel := context.WithTimeout(c.ctx, c.options.DialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.options.DialTimeout)
 	defer cancel()
 	var conn *conn
 	var err error

@@ -1,8 +1,12 @@
 package sidecar
 
 import (
+	"context"
+	"crypto/tls"
+	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,6 +42,47 @@ func TestStartedFirst(t *testing.T) {
 	eventually(t, "the grid is found", func() bool { return c.Do(t, "PING").Text == "PONG" })
 	want(t, c, "+OK", "SET away:first 1")
 	want(t, c, "$1", "GET away:first")
+}
+
+// TestJoinTLS: with TLS the addresses are those of doors, whatever their ports: nothing is said to them in plain text, and no other is tried.
+func TestJoinTLS(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := make(chan byte, 100)
+	var served sync.WaitGroup
+	served.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			first := make([]byte, 1)
+			if _, err := nc.Read(first); err == nil {
+				said <- first[0]
+			}
+			nc.Close()
+		}
+	})
+	t.Cleanup(func() { l.Close(); served.Wait() })
+	dialed := make(chan string, 100)
+	start(t, func(o *Options) {
+		o.Join = []string{l.Addr().String()}
+		o.Client.TLS = &tls.Config{}
+		dial := o.Client.Dial
+		o.Client.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			select {
+			case dialed <- addr:
+			default:
+			}
+			return dial(ctx, network, addr)
+		}
+	})
+	const handshake = 22 // the first byte of a TLS connection
+	if first, addr := <-said, <-dialed; first != handshake || addr != l.Addr().String() {
+		t.Errorf("%s is connected to, and the first byte at %s is %d, want %d", addr, l.Addr(), first, handshake)
+	}
 }
 
 // TestAway: without the grid nothing is answered from memory once the connections have ended; commands are told why within a bounded time;

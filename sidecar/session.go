@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/neargrid/neargrid/client"
 	"github.com/neargrid/neargrid/protocol"
@@ -18,6 +19,7 @@ type session struct {
 		line   *client.Line           // its own, while it watches
 		side   client.Side            // that line is set to
 		broken bool                   // it watches, and line is lost: EXEC must not be executed
+		gone   bool                   // it is closed: nothing would end another line
 	}
 }
 
@@ -60,6 +62,7 @@ func (of *session) begin(c *client.Client, addr string, side client.Side, first 
 
 // watch has keys watched on the session's line, which is made for the first of them.
 func (of *session) watch(s *Sidecar, c *client.Client, to server.NodeID, f *server.Forwarded, done func(server.Answer)) {
+	began := time.Now()
 	s.wg.Go(func() {
 		of.mu.Lock()
 		line, broken := of.mu.line, of.mu.broken
@@ -76,11 +79,15 @@ func (of *session) watch(s *Sidecar, c *client.Client, to server.NodeID, f *serv
 				done(server.Answer{Outcome: server.NotExecuted})
 				return
 			}
-			of.mu.Lock()
-			of.mu.line, of.mu.side = line, client.Side{DB: f.DB, Resp: f.Resp}
-			of.mu.Unlock()
+			if !of.use(line, client.Side{DB: f.DB, Resp: f.Resp}) {
+				line.Close()
+				done(server.Answer{Outcome: server.NotExecuted})
+				return
+			}
 		}
-		one := newAnswer(f, func() {}, func(a server.Answer) {
+		left := *f
+		left.Timeout -= time.Since(began)
+		one := newAnswer(&left, func() {}, func(a server.Answer) {
 			if a.Outcome != server.Executed { // nothing is watched by it any more
 				of.lose()
 				a = server.Answer{Outcome: server.Executed, Reply: []byte("+OK\r\n")}
@@ -91,6 +98,17 @@ func (of *session) watch(s *Sidecar, c *client.Client, to server.NodeID, f *serv
 			one.end(server.Answer{Outcome: server.Unknown})
 		}
 	})
+}
+
+// use makes a line the session's. It returns false where the session has been closed meanwhile.
+func (of *session) use(line *client.Line, side client.Side) bool {
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	if of.mu.gone {
+		return false
+	}
+	of.mu.line, of.mu.side = line, side
+	return true
 }
 
 // turned puts ahead of lines what sets the session's line to the side of a command.
@@ -145,21 +163,28 @@ func (s *Sidecar) Unwatch(id uint64) {
 	s.mu.Lock()
 	of := s.mu.sessions[id]
 	s.mu.Unlock()
-	if of == nil {
-		return
+	if of != nil {
+		of.unwatch(false)
 	}
+}
+
+// unwatch ends what the session watches; gone says that it watches nothing any more.
+func (of *session) unwatch(gone bool) {
 	of.mu.Lock()
 	defer of.mu.Unlock()
 	if of.mu.line != nil {
 		of.mu.line.Close()
 	}
-	of.mu.line, of.mu.broken = nil, false
+	of.mu.line, of.mu.broken, of.mu.gone = nil, false, of.mu.gone || gone
 }
 
 // Closed forgets a session.
 func (s *Sidecar) Closed(id uint64) {
-	s.Unwatch(id)
 	s.mu.Lock()
+	of := s.mu.sessions[id]
 	delete(s.mu.sessions, id)
 	s.mu.Unlock()
+	if of != nil {
+		of.unwatch(true)
+	}
 }

@@ -17,7 +17,7 @@ import (
 type Options struct {
 	// Server is for the doors: Listen, Unixsocket, RequirePass, Insecure, Logger and the like. Router, Sink and Partitions are the sidecar's.
 	Server server.Options
-	// Join are the addresses to find the grid at: of nodes' doors, or of their peer ports, which are 10000 above.
+	// Join are the addresses to find the grid at: of nodes' doors, or, without Client.TLS, of their peer ports, which are 10000 above.
 	Join []string
 	// Client says how nodes are connected to. NearCache, Direct and RetryTime are the sidecar's.
 	Client client.Options
@@ -169,5 +169,9 @@ func (s *Sidecar) connect() (*client.Client, error) {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, joinTimeout)
 	defer cancel()
-	return client.Connect(ctx, doors(ctx, s.options.Join), o)
+	join := s.options.Join
+	if o.TLS == nil { // else they are doors: peer ports speak another TLS
+		join = doors(ctx, join)
+	}
+	return client.Connect(ctx, join, o)
 }

@@ -1,11 +1,18 @@
 package sidecar
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/neargrid/neargrid/server"
 )
 
 // TestReplies: in both protocols every command that may be answered from memory answers as a node does, when it is not held and when it is.
@@ -174,6 +181,10 @@ func TestOwnWritesRace(t *testing.T) {
 
 // TestTransactions: MULTI, WATCH and DISCARD are those of a node.
 func TestTransactions(t *testing.T) {
+	node := dial(t, nodeAddr(t))
+	eventually(t, "several nodes have data", func() bool { // else a transaction may be over any slots
+		return strings.Contains(short(node.Do(t, "SORT", "a", "BY", "w_*")), "denied in cluster mode")
+	})
 	r := started(t, nil)
 	c, other := r.conn(), r.conn()
 	want(t, c, "+OK", "SET tx:a 1")
@@ -210,6 +221,99 @@ func TestTransactions(t *testing.T) {
 		t.Fatalf("EXEC over two slots: %s", short(v))
 	}
 	want(t, c, "$2", "GET tx:a")
+}
+
+// nextDial has the next connection that a sidecar makes made by f.
+type nextDial struct {
+	armed atomic.Bool
+	f     func(dial func() (net.Conn, error)) (net.Conn, error)
+}
+
+func (n *nextDial) options(o *Options) {
+	dial := o.Client.Dial
+	o.Client.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		now := func() (net.Conn, error) { return dial(ctx, network, addr) }
+		if n.armed.CompareAndSwap(true, false) {
+			return n.f(now)
+		}
+		return now()
+	}
+}
+
+// toldConn is a connection that tells of its end.
+type toldConn struct {
+	net.Conn
+	close func()
+}
+
+func (c *toldConn) Close() error {
+	c.close()
+	return c.Conn.Close()
+}
+
+// TestWatchGone: a client that goes while the connection for its watches is being made leaves none behind.
+func TestWatchGone(t *testing.T) {
+	dialing, goOn, closed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	next := &nextDial{f: func(dial func() (net.Conn, error)) (net.Conn, error) {
+		close(dialing)
+		<-goOn
+		nc, err := dial()
+		return &toldConn{nc, sync.OnceFunc(func() { close(closed) })}, err
+	}}
+	r := started(t, next.options)
+	c := r.conn()
+	id := uint64(c.Do(t, "CLIENT", "ID").Int())
+	want(t, c, "$nil", "GET watched:k")
+	next.armed.Store(true)
+	c.Queue("WATCH", "watched:k")
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	<-dialing
+	c.Close()
+	eventually(t, "the client is forgotten", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.mu.sessions[id] == nil
+	})
+	close(goOn)
+	select {
+	case <-closed:
+	case <-time.After(patience):
+		t.Error("the connection stays open")
+	}
+}
+
+// deafConn is a connection to a node that WATCH does not get to.
+type deafConn struct{ net.Conn }
+
+func (c deafConn) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("WATCH")) {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+// TestWatchTime: the time of WATCH is that of its connection, too.
+func TestWatchTime(t *testing.T) {
+	const timeout = 2 * time.Second
+	next := &nextDial{f: func(dial func() (net.Conn, error)) (net.Conn, error) {
+		nc, err := dial()
+		time.Sleep(timeout - 200*time.Millisecond) // the network is slow
+		return deafConn{nc}, err
+	}}
+	r := started(t, next.options)
+	c := r.conn()
+	f := &server.Forwarded{
+		Session: uint64(c.Do(t, "CLIENT", "ID").Int()), Resp: 2, Kind: server.ForwardWatch, Timeout: timeout, Args: [][]byte{[]byte("WATCH"), []byte("k")},
+	}
+	next.armed.Store(true)
+	began, answered := time.Now(), make(chan server.Answer, 1)
+	r.Forward(r.Any(), f, func(a server.Answer) { answered <- a })
+	a := <-answered
+	if d := time.Since(began); a.Outcome != server.Executed || d > timeout+answerSlack+400*time.Millisecond {
+		t.Errorf("WATCH that is not answered ends after %v with %v", d, a.Outcome)
+	}
 }
 
 // TestTransactionsOfSession: SELECT and CLIENT in a transaction concern the client's own connection, and not the one that it shares.
