@@ -413,6 +413,8 @@ func TestControlVouchesForWhoKnows(t *testing.T) {
 		within(t, 5*time.Second, "c is fenced", func() bool { return a.status("c") == "fenced" })
 		pass(2 * controlLease)
 		held := make(chan struct{})
+		release := sync.OnceFunc(func() { close(held) })
+		defer release()
 		gate.Store(&held)
 		g.network.Rejoin(c.host)
 		within(t, 5*time.Second, "c is back", func() bool { return a.status("c") == "alive" })
@@ -421,7 +423,7 @@ func TestControlVouchesForWhoKnows(t *testing.T) {
 				t.Fatalf("vouched for, with table %d; it came back in table %d", c.follower.applied.Load(), a.Table().Node("c").Version)
 			}
 		}
-		close(held)
+		release()
 		g.settle(g.all()...)
 	})
 }
