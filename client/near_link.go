@@ -81,20 +81,25 @@ func (l *nearLink) leaseLine() []string {
 
 // lease asks for a lease and waits for the answer.
 func (l *nearLink) lease(ctx context.Context) (v protocol.Value, err error) {
-	k := l.conn.newCall(1)
 	sent := l.near.now()
-	k.hook = func(_ int, v protocol.Value) { l.granted(sent, v) }
-	if err := l.conn.enqueue(ctx, k, [][]string{l.leaseLine()}); err != nil {
+	return l.conn.hear(ctx, l.leaseLine(), func(v protocol.Value) { l.granted(sent, v) })
+}
+
+// hear sends one command line and waits for the reply, which the reader hands to hook, in order with pushes.
+func (c *conn) hear(ctx context.Context, line []string, hook func(protocol.Value)) (v protocol.Value, err error) {
+	k := c.newCall(1)
+	k.hook = func(_ int, v protocol.Value) { hook(v) }
+	if err := c.enqueue(ctx, k, [][]string{line}); err != nil {
 		k.free()
 		return v, err
 	}
-	switch err := l.conn.wait(ctx, k); err {
+	switch err := c.wait(ctx, k); err {
 	case nil:
 		v = k.replies[0]
 		k.free()
 		return v, nil
 	case errAbandoned:
-		return v, &ConnError{Node: l.conn.node.addr, Op: "read", Sent: true, Err: ctx.Err()}
+		return v, &ConnError{Node: c.node.addr, Op: "read", Sent: true, Err: ctx.Err()}
 	default:
 		k.free()
 		return v, err

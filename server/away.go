@@ -34,14 +34,18 @@ type Upstream interface {
 	NearAnswer(w *protocol.Writer, args [][]byte) bool
 	// NearLeft is for how long what was read near counts, as far as is known now.
 	NearLeft() time.Duration
+	// NoCast says why clients may not track by prefixes; "" = they may.
+	NoCast() string
+	// Casts is told that clients want to hear of other prefixes than before: NearCasts. It must not wait.
+	Casts()
+	// CastLeft is for how long what NearCast has said holds, as far as is known now.
+	CastLeft() time.Duration
 	// Any is the node for commands that any will do for.
 	Any() NodeID
 	// Unwatch ends what a session watches, Closed a session.
 	Unwatch(session uint64)
 	Closed(session uint64)
 }
-
-const errNoBcast = "ERR CLIENT TRACKING BCAST is not possible at a sidecar: leave BCAST out, or connect to a node"
 
 // nearRowsOf are the rows whose replies may be held.
 func nearRowsOf(up Upstream) map[*Row]bool {
@@ -123,17 +127,25 @@ func (s *Session) answerNear(c *Call) bool {
 	if !c.srv.upstream.NearAnswer(c.W, c.Args) {
 		return false
 	}
+	if c.by != nil && c.by.mu.bcast && !c.srv.casting(NearNode, c.by) { // nobody would tell of it: see dropReads
+		for _, key := range c.nearKeys() {
+			c.by.drop(key)
+		}
+	}
 	c.account(c.Row, start, c.srv.clock())
 	return true
 }
 
-func (s *Session) noteNear(c *Call) bool {
+func (s *Session) noteNear(c *Call) bool { return c.srv.relayTo(NearNode).note(c.by, c.nearKeys()) }
+
+// nearKeys are the keys of a read.
+func (c *Call) nearKeys() [][]byte {
 	c.keys = c.Row.keyPositions(c.keys[:0], c.Args)
 	keys := make([][]byte, len(c.keys))
 	for i, at := range c.keys {
 		keys[i] = c.Args[at]
 	}
-	return c.srv.relayTo(NearNode).note(c.by, keys)
+	return keys
 }
 
 // sendWhole has a command executed by any node, which divides it where that is needed. It is a barrier.
@@ -218,6 +230,43 @@ func (srv *Server) NearRests() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.mu.readers) > 0
+}
+
+// NearCasts are the prefixes that clients want to hear of, none of which begins with another, and the number of this set of them.
+func (srv *Server) NearCasts() (version uint64, prefixes []string) { return srv.casts.wanted() }
+
+// NearCast says that from now on the keys that anybody changes are told of which begin with a set's prefixes. Where that begins only now,
+// clients are told to drop what they have, as changes may have been missed: those who were not told of their prefixes before. Nothing may
+// be answered from memory any more that was held before it began.
+func (srv *Server) NearCast(version uint64, begins bool) {
+	r := srv.relayTo(NearNode)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if begins {
+		srv.casts.dropAll(r.mu.cast, version)
+	}
+	r.mu.cast = max(r.mu.cast, version)
+}
+
+// NearUncast says that they are not told of any more.
+func (srv *Server) NearUncast() {
+	r := srv.relayTo(NearNode)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.uncastLocked()
+}
+
+// NearCastChanged tells of one such key, by as for NearChanged. It must not be answered from memory any more.
+func (srv *Server) NearCastChanged(key []byte, by uint64) {
+	srv.casts.tell(string(key), origin{srv.family, by})
+}
+
+// NearCastAll says that any such key may have changed. None may be answered from memory any more that was held before.
+func (srv *Server) NearCastAll() {
+	r := srv.relayTo(NearNode)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	srv.casts.dropAll(0, r.mu.cast)
 }
 
 // Lives tells whether a session is open.

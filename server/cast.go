@@ -3,6 +3,7 @@ package server
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,8 @@ import (
 //
 // A client is told to drop everything when a node begins to tell of its prefixes, and when a node's word does not hold any more: its answer is
 // late, its record of the door is another one, or it has lost a partition. In between, what a node reads for the client is to be dropped at once.
+//
+// A server that has an Upstream asks nobody: that tells by itself, from when it says so (NearCast) until it says that it does not (NearUncast).
 
 const (
 	// castPrefixesMax and castPrefixesBytesMax bound what a door's questions name; for more, all keys are asked for.
@@ -40,15 +43,17 @@ type casts struct {
 
 // cast notes a change of a tracker's mode.
 func (srv *Server) cast(t *tracker) {
-	if srv.router == nil || srv.upstream != nil || t.s.info.Cluster {
+	if srv.router == nil || t.s.info.Cluster || !srv.casts.change(t, t.mu.on && t.mu.bcast) {
 		return
 	}
-	if srv.casts.change(t, t.mu.on && t.mu.bcast) {
-		srv.askCasts()
+	if srv.upstream != nil {
+		srv.upstream.Casts()
+		return
 	}
+	srv.askCasts()
 }
 
-// change takes a tracker up, or its new prefixes, or forgets it. It returns true where other nodes are to be asked.
+// change takes a tracker up, or its new prefixes, or forgets it. It reports whether there was anything to change.
 func (k *casts) change(t *tracker, casts bool) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -65,22 +70,32 @@ func (k *casts) change(t *tracker, casts bool) bool {
 	}
 	k.count.Store(int64(len(k.mu.since)))
 	all := map[string]bool{}
-	size := 0
 	for t := range k.mu.since {
 		t.mu.Lock()
 		for _, prefix := range t.mu.prefixes {
-			if !all[prefix] {
-				all[prefix] = true
-				size += len(prefix)
-			}
+			all[prefix] = true
 		}
 		t.mu.Unlock()
 	}
-	if len(all) > castPrefixesMax || size > castPrefixesBytesMax {
-		all = map[string]bool{"": true}
+	k.mu.prefixes = shortest(slices.Sorted(maps.Keys(all)))
+	size := 0
+	for _, prefix := range k.mu.prefixes {
+		size += len(prefix)
 	}
-	k.mu.prefixes = slices.Sorted(maps.Keys(all))
-	return casts
+	if len(k.mu.prefixes) > castPrefixesMax || size > castPrefixesBytesMax {
+		k.mu.prefixes = []string{""}
+	}
+	return true
+}
+
+// shortest returns those of sorted prefixes that begin with no other: all keys that begin with any begin with one of them.
+func shortest(prefixes []string) (kept []string) {
+	for _, prefix := range prefixes {
+		if last := len(kept) - 1; last < 0 || !strings.HasPrefix(prefix, kept[last]) {
+			kept = append(kept, prefix)
+		}
+	}
+	return kept
 }
 
 // wanted is what other nodes are to tell of. The prefixes are never changed.
@@ -115,7 +130,7 @@ func (k *casts) dropAll(behind, upTo uint64) {
 
 // askCasts has all nodes asked whose keys the clients want to hear of.
 func (srv *Server) askCasts() {
-	if srv.casts.count.Load() == 0 {
+	if srv.casts.count.Load() == 0 || srv.upstream != nil {
 		return
 	}
 	for _, r := range srv.castRelays() {
@@ -143,8 +158,13 @@ func (srv *Server) castsLeft(t *tracker, now, age time.Duration) time.Duration {
 	srv.casts.mu.Lock()
 	since, casts := srv.casts.mu.since[t]
 	srv.casts.mu.Unlock()
-	if !casts {
+	switch {
+	case !casts:
 		return left
+	case srv.upstream != nil && !srv.casting(NearNode, t):
+		return 0
+	case srv.upstream != nil:
+		return srv.upstream.CastLeft()
 	}
 	for _, r := range srv.castRelays() {
 		r.mu.Lock()
@@ -158,6 +178,14 @@ func (srv *Server) castsLeft(t *tracker, now, age time.Duration) time.Duration {
 	return left
 }
 
+// casting tells whether a session hears of all changes to keys with its prefixes that the node, or whoever has its data, executes now.
+func (srv *Server) casting(to NodeID, t *tracker) bool {
+	if srv.upstream != nil {
+		to = NearNode
+	}
+	return srv.relayTo(to).casts(t)
+}
+
 // casts tells whether the node tells a session of all changes to keys with its prefixes, now.
 func (r *relay) casts(t *tracker) bool {
 	k := &r.srv.casts
@@ -166,7 +194,13 @@ func (r *relay) casts(t *tracker) bool {
 	k.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return casts && r.mu.cast >= since && r.srv.clock() < r.mu.until
+	if !casts || r.mu.cast < since {
+		return false
+	}
+	if r.to == NearNode {
+		return r.srv.upstream.CastLeft() > 0
+	}
+	return r.srv.clock() < r.mu.until
 }
 
 // uncastLocked ends what the node's word is good for: those who rested on it drop everything.

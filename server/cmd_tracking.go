@@ -38,9 +38,6 @@ func cmdClientTracking(c *Call) {
 	case !is(c.Args[2], "on"):
 		c.W.Error(protocol.ErrSyntax)
 		return
-	case mode.bcast && c.srv.upstream != nil:
-		c.W.Error(errNoBcast)
-		return
 	default:
 		old := trackingMode{}
 		if s.tracker != nil {
@@ -48,6 +45,10 @@ func cmdClientTracking(c *Call) {
 		}
 		if text := mode.refusal(&old); text != "" {
 			c.W.Error(text)
+			return
+		}
+		if up := c.srv.upstream; up != nil && mode.bcast && up.NoCast() != "" {
+			c.W.Error(up.NoCast())
 			return
 		}
 		s.startTracking(mode, &old, to)

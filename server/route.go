@@ -340,7 +340,7 @@ func (t *task) forward(to NodeID, done func(Answer)) {
 			f.Kind = kind
 		}
 	}
-	if t.drops && !relayed && !t.srv.relayTo(to).casts(t.by) {
+	if t.drops && !relayed && !t.srv.casting(to, t.by) {
 		answered := done
 		done = func(a Answer) {
 			if a.Outcome == Executed {

@@ -51,7 +51,8 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// sidecarTranscripts are those that neither set a node's configuration, nor have commands about the server in a transaction, nor track with BCAST.
+// sidecarTranscripts are those that neither set a node's configuration, nor have commands about the server in a transaction, nor track with
+// BCAST, where a sidecar tells of more.
 var sidecarTranscripts = []string{"bits", "command", "hashes", "lists", "setops", "sort", "strings", "strings_types"}
 
 // startServer starts a server in this process for the length of the test and returns its address.

@@ -199,9 +199,6 @@ func TestTracking(t *testing.T) {
 	r.wire.set(true) // who could tell is gone
 	told(miss, "track:c")
 	r.wire.set(false)
-	if v := plain.Do(t, "CLIENT", "TRACKING", "ON", "BCAST"); !v.IsError() {
-		t.Errorf("BCAST: %s", short(v))
-	}
 }
 
 // TestTrackingRests: what a client has read stays tracked, though nobody reads anything for longer than a lease.

@@ -21,6 +21,7 @@
 //	Sidecar   New, Start, Close; Forward and the other methods of server.Upstream
 //	topology  the client's table as the server sees it
 //	session   what is kept of a local client: on which connection its last commands went, and the one by which it watches
+//	casts     the connection by which changes are told by prefixes: BCAST
 //	answer    ends a forwarded command, once: by its replies, or when its time is over
 //
 // # What holds
@@ -34,8 +35,10 @@
 //  4. A client that tracks is noted as a reader before its read is looked up or sent. It is told when the grid says that the key has
 //     changed, when a near connection ends or is told of a flush or a move (lost), and when a lease lapses (watchLapses);
 //     at once, where what it has read came by a connection that is told of nothing. Leases are renewed while such clients hold anything.
-//  5. A command is sent again only where it was not sent before, or only reads. Who waits gets an answer within 6 s.
-//  6. The state of shared connections never changes between what is sent in one piece: each has a database and a protocol of its own
+//  5. A client that tracks by prefixes is told of all changes, or to drop everything; and nothing is answered from memory that is older than what
+//     it has been told (casts).
+//  6. A command is sent again only where it was not sent before, or only reads. Who waits gets an answer within 6 s.
+//  7. The state of shared connections never changes between what is sent in one piece: each has a database and a protocol of its own
 //     (client.Side). WATCH and its EXEC have a connection for themselves; where that is lost, EXEC executes nothing.
 //
 // Database 0 alone is held. Of replies that RESP3 and RESP2 shape differently, RESP2 clients get none from memory.
@@ -48,5 +51,6 @@
 //	session.go   order, and WATCH
 //	wait.go      WAIT
 //	near.go      reads that may be held; what clients that track are told
+//	cast.go      clients that track by prefixes
 //	info.go      INFO's section
 package sidecar

@@ -46,6 +46,9 @@ func (s *Sidecar) info(c *client.Client) string {
 	put("near_invalidations", stats.Invalidations)
 	put("near_age_bound_ms", s.staleness().Milliseconds())
 	put("near_lease_left_ms", s.NearLeft().Milliseconds())
+	_, prefixes := s.srv.NearCasts()
+	put("bcast_prefixes", len(prefixes))
+	put("bcast_lease_left_ms", s.CastLeft().Milliseconds())
 	return b.String()
 }
 

@@ -43,6 +43,7 @@ type wire struct {
 	mu struct {
 		sync.Mutex
 		cut   bool // nothing connects
+		mute  bool // those that track by prefixes fail
 		conns []*wireConn
 	}
 }
@@ -53,11 +54,17 @@ type wireConn struct {
 	gate sync.RWMutex // held for writing: nothing arrives
 	out  sync.RWMutex // the same: nothing is sent
 	near atomic.Bool  // it has turned tracking on
+	cast atomic.Bool  // by prefixes
+	mute bool         // then it fails
 }
 
 func (c *wireConn) Write(p []byte) (int, error) {
 	if bytes.Contains(p, []byte("TRACKING")) {
 		c.near.Store(true)
+		c.cast.Store(bytes.Contains(p, []byte("BCAST")))
+		if c.mute && c.cast.Load() {
+			return 0, errors.New("it must not")
+		}
 	}
 	c.out.RLock()
 	defer c.out.RUnlock()
@@ -82,11 +89,18 @@ func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	c := &wireConn{Conn: nc}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	c := &wireConn{Conn: nc, mute: w.mu.mute}
 	w.mu.conns = append(w.mu.conns, c)
 	return c, nil
+}
+
+// castsNever has connections that track by prefixes fail from now on.
+func (w *wire) castsNever() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.mute = true
 }
 
 // set cuts the wire, or mends it.
@@ -110,7 +124,17 @@ func (w *wire) freeze() (thaw func()) {
 // freezeNear is freeze for near connections alone; holdOthers has nothing sent any more on those that are none.
 func (w *wire) freezeNear() (thaw func()) {
 	return w.hold(func(c *wireConn) *sync.RWMutex {
-		if c.near.Load() {
+		if c.near.Load() && !c.cast.Load() {
+			return &c.gate
+		}
+		return nil
+	})
+}
+
+// freezeCasts is freeze for the connections by which changes are told by prefixes.
+func (w *wire) freezeCasts() (thaw func()) {
+	return w.hold(func(c *wireConn) *sync.RWMutex {
+		if c.cast.Load() {
 			return &c.gate
 		}
 		return nil
@@ -238,6 +262,53 @@ func short(v testredis.Value) string {
 		parts[i] = short(e)
 	}
 	return string(v.Kind) + "[" + strings.Join(parts, " ") + "]"
+}
+
+// startedQuiet is a sidecar of a grid in which nothing moves any more: moves have clients that track drop everything.
+func startedQuiet(t *testing.T, change func(*Options)) *rig {
+	t.Helper()
+	quiet.Do(func() { untilQuiet(t) })
+	return started(t, change)
+}
+
+var quiet sync.Once // it stays so
+
+func untilQuiet(t *testing.T) {
+	t.Helper()
+	const quietFor = 300 * time.Millisecond
+	node, version, since := dial(t, nodeAddr(t)), "", time.Now()
+	eventually(t, "the grid is quiet", func() bool {
+		info := node.Do(t, "INFO", "grid").Text
+		_, now, _ := strings.Cut(info, "grid_table_version:")
+		now, _, _ = strings.Cut(now, "\r\n")
+		if now != version {
+			version, since = now, time.Now()
+		}
+		for _, line := range []string{"grid_nodes_alive:3", "promise_kept:1", "moves_under_way:0", "moves_left:0"} {
+			if !strings.Contains(info, line+"\r\n") {
+				since = time.Now()
+			}
+		}
+		return time.Since(since) >= quietFor
+	})
+}
+
+// tracksByPrefix is a connection that tracks by prefixes.
+func (r *rig) tracksByPrefix(options string) *testredis.Conn {
+	r.Helper()
+	c := r.conn()
+	c.Do(r.T, "HELLO", "3")
+	want(r.T, c, "+OK", "CLIENT TRACKING ON BCAST "+options)
+	return c
+}
+
+// beginsByPrefix is one with prefixes that nobody has named before, once the grid tells of them.
+func (r *rig) beginsByPrefix(options string) *testredis.Conn {
+	r.Helper()
+	c := r.tracksByPrefix(options)
+	for short(pushed(r.T, c)) != everything { // single keys may be told of before
+	}
+	return c
 }
 
 // hits is the number of reads answered from memory so far.

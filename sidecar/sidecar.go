@@ -46,6 +46,7 @@ type Sidecar struct {
 	waiting atomic.Pointer[string]        // what commands are told until then
 	top     atomic.Pointer[topology]
 	watch   *client.NearWatch
+	casts   casts
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -70,6 +71,7 @@ func New(o Options) (*Sidecar, error) {
 	}
 	s := &Sidecar{options: o, log: o.Server.Logger}
 	s.mu.sessions = map[uint64]*session{}
+	s.casts.wake = make(chan struct{}, 1)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.options.Server.Router, s.options.Server.Partitions = s, partitions
 	s.watch = &client.NearWatch{Changed: s.changed, Lost: s.lost, Rests: s.rests}
@@ -91,6 +93,7 @@ func (s *Sidecar) Start() error {
 	}
 	s.wg.Go(s.join)
 	s.wg.Go(s.watchLapses)
+	s.wg.Go(s.keepCasts)
 	return nil
 }
 
@@ -148,6 +151,7 @@ func (s *Sidecar) staleness() time.Duration {
 func (s *Sidecar) found(c *client.Client) {
 	s.grid.Store(c)
 	s.waiting.Store(nil)
+	s.wakeCasts()
 	s.log.Info("the grid is found", "nodes", c.Nodes())
 }
 

@@ -333,9 +333,14 @@ func TestTransactionsOfSession(t *testing.T) {
 	lines := []string{"SET {sess}a 2", "SELECT 3", "SET {sess}a three", "CLIENT SETNAME me", "CLIENT GETNAME", "HSET {sess}h f 1", "GET {sess}a"}
 	exec("*[+OK +OK +OK +OK $me :1 $three]", lines...)
 	want(t, c, "$three", "GET {sess}a")
-	want(t, other, "$2", "GET {sess}a") // on the same connection to the node
+	want(t, other, "$2", "GET {sess}a")
 	want(t, other, "+OK", "SET {sess}b 2")
 	want(t, other, "$2", "GET {sess}b")
+	node := dial(t, nodeAddr(t))
+	for i := range 40 { // on the same connections to nodes, that by which the transaction went among them
+		want(t, other, "+OK", fmt.Sprintf("SET sess:%d 1", i))
+		want(t, node, "$1", fmt.Sprintf("GET sess:%d", i))
+	}
 	want(t, c, "+OK", "SELECT 0")
 	want(t, c, "$2", "GET {sess}b")
 	want(t, c, "+OK", "WATCH {sess}b")
