@@ -38,6 +38,13 @@ const (
 	FencedSilent                 // R3
 	FencedBehind                 // R3
 	ResetProposed                // R10
+	Released                     // R8, R20: a successor that need not wait, for whoever led has stopped
+	ChangeStale                  // R4: a change of a row for an epoch that is over
+	ChangeRefused                // R4: a change that does not fit its row
+	EarlierFenced                // R2: a registration fences the start before it
+	RegisteredLate               // R2: a registration in place of a start that is no longer there
+	LastCopyDropped              // R2: a partition is lost
+	Resumed                      // R10: a start that comes back has what was lost with it
 	marksEnd
 )
 
@@ -85,6 +92,13 @@ var markNames = [marksEnd]string{
 	FencedSilent:     "FencedSilent (R3)",
 	FencedBehind:     "FencedBehind (R3)",
 	ResetProposed:    "ResetProposed (R10)",
+	Released:         "Released (R8, R20: a successor that need not wait, for whoever led has stopped)",
+	ChangeStale:      "ChangeStale (R4: a change of a row for an epoch that is over)",
+	ChangeRefused:    "ChangeRefused (R4: a change that does not fit its row)",
+	EarlierFenced:    "EarlierFenced (R2: a registration fences the start before it)",
+	RegisteredLate:   "RegisteredLate (R2: a registration in place of a start that is no longer there)",
+	LastCopyDropped:  "LastCopyDropped (R2: a partition is lost)",
+	Resumed:          "Resumed (R10: a start that comes back has what was lost with it)",
 }
 
 func (k Mark) String() string { return markNames[k] }

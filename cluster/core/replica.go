@@ -256,6 +256,9 @@ func (r *Replica) stepDown(s *Step) {
 func (r *Replica) leadRow(continues bool, s *Step, now time.Duration) {
 	r.born = r.row.Born
 	if !continues {
+		if r.row.Released && r.promise > now {
+			r.opt.Marks.hit(Released)
+		}
 		// The buffer is executed now (R15); what was committed of it is, and the rest will be, under the new reign.
 		if r.applied < r.log.last {
 			r.opt.Marks.hit(TookOverBuffer)

@@ -14,7 +14,7 @@ type simControl struct {
 }
 
 func (c *simControl) begin(s *sim, first *simNode) {
-	c.sim, c.table, c.leader = s, &Table{}, first
+	c.sim, c.table, c.leader = s, &Table{marks: &s.marks}, first
 	node := Node{ID: first.id, Inc: first.inc, FeatureMin: 1, FeatureMax: 1}
 	c.commit(Command{Kind: CreateGrid, Settings: s.setup.settings, Node: node})
 	c.watch()
@@ -113,6 +113,16 @@ func (c *simControl) appendAt(n *simNode, cmd Command) {
 		}
 		c.commit(cmd)
 	})
+}
+
+// register proposes a node's registration; it may be proposed once more, a while later, as where its answer was lost. By then the node may
+// have been fenced, or started again.
+func (c *simControl) register(at *simNode, cmd Command) {
+	c.appendAt(at, cmd)
+	if s := c.sim; s.faulty && s.random.IntN(2) == 0 {
+		s.count("registration repeated")
+		s.after(s.between(0, 5*time.Second), func() { c.append(cmd) })
+	}
 }
 
 func (c *simControl) commit(cmd Command) {

@@ -40,6 +40,8 @@ type simPart struct {
 	lastSeq map[int]uint64 // of each key, for gating (R12)
 	floor   uint64         // for keys that were loaded
 	waiting []*simReply
+
+	unvouched bool // it leads, and does not serve for want of the controller's word alone (R10)
 }
 
 // simReply waits for a commit.
@@ -151,6 +153,7 @@ func (n *simNode) tick() {
 			n.door.ticked(p, held)
 		}
 		n.carryOut(p, step)
+		n.countVouched(part)
 		if p >= len(n.table.Rows) || n.table.Rows[p].Primary != n.member() {
 			continue
 		}
@@ -166,6 +169,23 @@ func (n *simNode) tick() {
 			n.sim.control.appendAt(n, c)
 		}
 	}
+}
+
+// countVouched notes where a primary stops for want of the controller's word alone (R10), and where it goes on with it.
+func (n *simNode) countVouched(part *simPart) {
+	now, rep := n.clock(), part.rep
+	serves := rep.Serving(now)
+	vouched := n.vouched
+	n.vouched = never
+	misses := !serves && rep.Serving(now)
+	n.vouched = vouched
+	switch {
+	case misses && !part.unvouched:
+		n.sim.count("primary without the controller's word")
+	case serves && part.unvouched:
+		n.sim.count("primary vouched for again")
+	}
+	part.unvouched = misses
 }
 
 // heartbeat tells every voter that we live (R3). The leader's answer vouches for us (R10) and brings what is new.
@@ -187,7 +207,7 @@ func (n *simNode) heartbeat() {
 					replaces = n.Member()
 				}
 				node := Node{ID: me.Node, Inc: me.Inc, FeatureMin: 1, FeatureMax: 1}
-				c.appendAt(v, Command{Kind: Register, Node: node, Member: replaces})
+				c.register(v, Command{Kind: Register, Node: node, Member: replaces})
 				return
 			}
 			d := c.table.Clone().Since(version)

@@ -162,6 +162,7 @@ func (t *Table) register(n Node, replaces Member, version uint64) error {
 	n.Version = version
 	old := t.Node(n.ID)
 	if err := fitsRegistry(&n, old, replaces); err != nil {
+		t.marks.hit(RegisteredLate)
 		return err
 	}
 	if old == nil {
@@ -169,6 +170,9 @@ func (t *Table) register(n Node, replaces Member, version uint64) error {
 		i, _ := slices.BinarySearchFunc(t.Nodes, n.ID, func(n Node, id NodeID) int { return cmp.Compare(n.ID, id) })
 		t.Nodes = slices.Insert(t.Nodes, i, n)
 		return nil
+	}
+	if old.Inc != n.Inc && old.Status != Fenced {
+		t.marks.hit(EarlierFenced)
 	}
 	if old.Inc != n.Inc {
 		t.dropMember(old.Member(), version)
@@ -202,6 +206,7 @@ func (t *Table) resume(m Member, version uint64) {
 	for p := range t.Rows {
 		r := &t.Rows[p]
 		if r.State == Lost && r.LastDropped == m {
+			t.marks.hit(Resumed)
 			r.State, r.ISR = Serving, []Member{m}
 			r.lead(m)
 			t.changed(r, version)
@@ -249,6 +254,7 @@ func (t *Table) dropCopy(r *Row, m Member, load map[NodeID]int) {
 	}
 	r.Target, r.Released = Member{}, false
 	if len(r.ISR) == 0 {
+		t.marks.hit(LastCopyDropped)
 		r.State, r.Primary, r.Learners = Lost, Member{}, nil
 		return
 	}
@@ -382,9 +388,11 @@ func (t *Table) changeRow(c Change, version uint64) error {
 	}
 	r := &t.Rows[c.Partition]
 	if r.Epoch != c.Epoch {
+		t.marks.hit(ChangeStale)
 		return fmt.Errorf("%s of partition %d in epoch %d, which is %d: %w", c.Kind, c.Partition, c.Epoch, r.Epoch, ErrStale)
 	}
 	if err := t.fits(r, c); err != nil {
+		t.marks.hit(ChangeRefused)
 		return fmt.Errorf("%s of partition %d, %s: %w", c.Kind, c.Partition, c.Member, err)
 	}
 	switch c.Kind {

@@ -254,6 +254,8 @@ type Table struct {
 	Settings Settings
 	Nodes    []Node
 	Rows     []Row
+
+	marks *Marks // of the branches that Apply reached; no part of what is agreed on, and of no clone
 }
 
 // Node returns a registry entry, or nil.
@@ -324,6 +326,7 @@ func (t *Table) LeastLeading(load map[NodeID]int) Member {
 // Clone returns a table that shares nothing with t.
 func (t *Table) Clone() *Table {
 	c := *t
+	c.marks = nil
 	c.Nodes = slices.Clone(t.Nodes)
 	c.Rows = make([]Row, len(t.Rows))
 	for i := range t.Rows {

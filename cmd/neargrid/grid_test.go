@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -129,10 +130,12 @@ type testGrid struct {
 	dir   string
 	flags []string
 	nodes map[string]*process
+
+	within []string // the words that start a program where the next node is to be; none: here
 }
 
 func newTestGrid(t *testing.T, flags ...string) *testGrid {
-	return &testGrid{t, t.TempDir(), flags, map[string]*process{}}
+	return &testGrid{T: t, dir: t.TempDir(), flags: flags, nodes: map[string]*process{}}
 }
 
 // start starts a node, which joins those that run.
@@ -146,7 +149,14 @@ func (g *testGrid) start(name string, flags ...string) *process {
 	if len(join) > 0 {
 		args = append(args, "--join", strings.Join(join, ","))
 	}
-	g.nodes[name] = serve(g.T, g.dir, nil, append(args, flags...)...)
+	cmd := program(g.T, g.dir, nil, append(append([]string{"server"}, args...), flags...)...)
+	if len(g.within) > 0 {
+		cmd.Args = append(slices.Clone(g.within), cmd.Args...)
+		if cmd.Path, cmd.Err = exec.LookPath(cmd.Args[0]); cmd.Err != nil {
+			g.Fatal(cmd.Err)
+		}
+	}
+	g.nodes[name] = start(g.T, cmd)
 	return g.nodes[name]
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/neargrid/neargrid/internal/testgrid"
 )
 
 // built is a lab whose program all tests use.
@@ -187,6 +190,22 @@ func TestReport(t *testing.T) {
 		"1 lost | ", "key was acknowledged, and is gone", "WRONGTYPE 1; WRONGTYPE x",
 	} {
 		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
+	}
+}
+
+// TestLeftOut: what this machine does not allow is no target met, and the first line says that it was not tried.
+func TestLeftOut(t *testing.T) {
+	s := scenario{name: "cut", about: "a scenario"}
+	why := fmt.Errorf("%w: network namespaces: not permitted", testgrid.ErrLeftOut)
+	r := &report{chapters: []chapter{judgeScenario(s, newFindings(), why, time.Second)}}
+	const want = "0 missed of 0 targets; LEFT OUT, as this machine does not allow it: cut"
+	if got := r.verdict(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for _, want := range []string{want + ".\n", "network namespaces: not permitted"} {
+		if text := r.markdown(); !strings.Contains(text, want) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}
 	}

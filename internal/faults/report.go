@@ -203,14 +203,22 @@ func (r *report) missed() (count int) {
 
 func (r *report) verdict() string {
 	targets := 0
+	var left []string
 	for _, c := range r.chapters {
 		for _, l := range c.lines {
-			if l.verdict == met || l.verdict == missed {
+			switch l.verdict {
+			case met, missed:
 				targets++
+			case leftOut:
+				left = append(left, c.scenario.name)
 			}
 		}
 	}
-	return fmt.Sprintf("%d missed of %d targets", r.missed(), targets)
+	text := fmt.Sprintf("%d missed of %d targets", r.missed(), targets)
+	if len(left) > 0 {
+		text += "; LEFT OUT, as this machine does not allow it: " + strings.Join(left, ", ")
+	}
+	return text
 }
 
 // reasonMax bounds, in bytes, how much of a reason the report quotes; the run prints all of it.

@@ -21,6 +21,7 @@ type Relay struct {
 	target string
 	door   net.Listener
 	delay  atomic.Int64 // time.Duration, each way
+	silent atomic.Bool
 	ended  sync.WaitGroup
 
 	mu struct {
@@ -31,8 +32,11 @@ type Relay struct {
 }
 
 // Start begins to hand on connections to target, host:port. There is no delay at first.
-func Start(target string) (*Relay, error) {
-	door, err := net.Listen("tcp", "127.0.0.1:0")
+func Start(target string) (*Relay, error) { return StartAt("127.0.0.1:0", target) }
+
+// StartAt is Start for those who connect to an address of ours, host:port.
+func StartAt(addr, target string) (*Relay, error) {
+	door, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +54,10 @@ func (r *Relay) SetDelay(each time.Duration) { r.delay.Store(int64(each)) }
 
 // Delay is what was set.
 func (r *Relay) Delay() time.Duration { return time.Duration(r.delay.Load()) }
+
+// Swallow has nothing arrive any more, in either direction, the ends of connections included: a black hole, but that connections are still
+// taken. There is no way back: who has sent what was swallowed would be misunderstood.
+func (r *Relay) Swallow() { r.silent.Store(true) }
 
 // Dial connects through the relay, whatever the address: for clients that learn the server's own.
 func (r *Relay) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -161,6 +169,9 @@ func (r *Relay) write(to net.Conn, waiting <-chan piece, spare chan<- []byte) bo
 		if left := time.Until(p.due); left > 0 {
 			exactsleep.Sleep(left)
 		}
+		if r.silent.Load() {
+			continue
+		}
 		if _, err := to.Write(p.bytes); err != nil {
 			return false
 		}
@@ -169,7 +180,7 @@ func (r *Relay) write(to net.Conn, waiting <-chan piece, spare chan<- []byte) bo
 		default:
 		}
 	}
-	if half, ok := to.(interface{ CloseWrite() error }); ok {
+	if half, ok := to.(interface{ CloseWrite() error }); ok && !r.silent.Load() {
 		_ = half.CloseWrite()
 	}
 	return true
