@@ -503,10 +503,10 @@ func TestLoadChunkRefuses(t *testing.T) {
 	tx := NewTx(source)
 	key := []byte("key")
 	p := source.PartitionOf(key)
-	for range seq {
+	for i := range seq { // always the same keys: with some, a chunk of one key suits another seed as well
 		tx.Begin(1, p)
 		tx.ListSplice(key, 0, 0, []byte("element"))
-		tx.SetString(fmt.Append([]byte("{key}"), tx.Rand().IntN(10)), nil, StringAuto, 0)
+		tx.SetString(fmt.Append([]byte("{key}"), i), nil, StringAuto, 0)
 		tx.End()
 	}
 	good, _, _ := source.Partition(p).AppendChunk(nil, 0, 1<<20)
