@@ -68,7 +68,7 @@
 //	pipeline.go     pipelines; multi.go transactions and watches
 //	load.go         GetOrLoad; load_turn.go one loader for the whole grid
 //	near.go         the near cache; near_fetch.go a read that fills it; near_link.go the connection it rests on; near_table.go
-//	                partitions and nodes; near_clock*.go the clock; outside.go for other clients in the same program
+//	                partitions and nodes; near_clock.go the clock; outside.go for other clients in the same program
 //	async.go        for programs that pass on others' commands; near_watch.go the same for near reads, and what the servers say of them;
 //	                cast.go all changes to keys with some prefixes
 //	reply.go        replies; error.go errors

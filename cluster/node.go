@@ -314,7 +314,7 @@ func (n *Node) Start(store *partition.Store, e Executor) {
 	n.feed.Lock()
 	defer n.feed.Unlock()
 	n.repl.Start(ReplicatorConfig{
-		Transport: n.transport, Store: store, Settings: n.Settings(), Now: n.config.Now, Lease: nodeLease,
+		Transport: n.transport, Store: store, Settings: n.Settings(), Now: n.config.Now, Look: n.look, Lease: nodeLease,
 		Vouched:   func() time.Duration { return n.control.Load().Vouched() },
 		Propose:   func(changes []core.Change) { n.control.Load().ProposeLater(changes) },
 		OnFailure: n.fail, Log: n.log,
@@ -350,6 +350,13 @@ func (n *Node) Sleeps() uint64 {
 		return n.config.Clock.Sleeps()
 	}
 	return n.config.Clock.Look()
+}
+
+// look has Now count for how long the machine was suspended.
+func (n *Node) look() {
+	if n.config.Clock != nil {
+		n.config.Clock.Look()
+	}
 }
 
 // Flush has what was executed sent to the copies, and what was forwarded to other nodes. It is called after each batch of commands.

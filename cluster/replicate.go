@@ -60,6 +60,8 @@ type ReplicatorConfig struct {
 	Settings core.Settings
 	Now      func() time.Duration
 	Lease    time.Duration // L
+	// Look has Now count for how long the machine was suspended; nil: it never is.
+	Look func()
 	// Vouched is until when the controller vouches for this node (R10), by the same clock.
 	Vouched func() time.Duration
 	// Propose hands changes of rows to the control plane; it does not wait.
@@ -249,6 +251,9 @@ func (r *Replicator) takeBeacon(from core.Member, payload []byte) {
 	if err != nil {
 		r.log.Warn("beacon", "from", from.String(), "error", err)
 		return
+	}
+	if kind == beaconAsk && r.config.Look != nil {
+		r.config.Look() // or the promise would be over early: the clock jumps when somebody finds out that the machine was suspended
 	}
 	now := r.config.Now()
 	if kind == beaconAsk {

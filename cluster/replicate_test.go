@@ -536,3 +536,35 @@ func (g *testGrid) holds(m core.Member) (count int) {
 	}
 	return count
 }
+
+// TestReplicatorPromiseSleptR8: what is promised to a primary behind a suspension of the machine holds for its whole time. The clock that
+// is read stands still in the suspension, and jumps once somebody has looked.
+func TestReplicatorPromiseSleptR8(t *testing.T) {
+	inMemory(t, func(t *testing.T, network *MemNetwork) {
+		tr := open(t, network.Host(hostA), hostA+":7000", identity("a"), NoSecret())
+		store, err := partition.NewStore(partition.Options{Partitions: gridPartitions, Seed: partition.Seed{K0: 1, K1: 2}, Track: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		began := time.Now()
+		var missing atomic.Int64 // ns that the clock does not know of
+		missing.Store(int64(800 * time.Millisecond))
+		r := NewReplicator()
+		r.Start(ReplicatorConfig{
+			Transport: tr, Store: store, Settings: nodeSettings, Lease: time.Second,
+			Now:     func() time.Duration { return time.Minute + time.Since(began) - time.Duration(missing.Load()) },
+			Look:    func() { missing.Store(0) },
+			Vouched: func() time.Duration { return 0 }, Propose: func([]core.Change) {}, OnFailure: func(err error) { t.Error(err) },
+		})
+		defer r.Close()
+		primary := core.Member{Node: "b", Inc: core.Incarnation{1}}
+		r.takeBeacon(primary, appendBeacon(nil, beaconAsk, 0, 0))
+		missing.Store(0)
+		r.leases.RLock()
+		defer r.leases.RUnlock()
+		if left := r.leases.Promise(primary) - time.Minute; left < time.Second {
+			t.Errorf("the promise is over after %v, and the lease that it is for after a second", left)
+		}
+	})
+}

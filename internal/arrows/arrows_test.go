@@ -20,7 +20,7 @@ var allowed = map[string][]string{
 	"cluster/core":   {},
 	"cluster":        {"cluster/core", "internal/clock", "protocol", "partition"},
 	"server":         {"internal/clock", "protocol", "partition"},
-	"client":         {"protocol", "nearcache"},
+	"client":         {"internal/clock", "protocol", "nearcache"},
 	"client/goredis": {"client"},
 	"loadtest":       {"client", "internal/exactsleep", "protocol"},
 	"sidecar":        {"protocol", "partition", "server", "client"},

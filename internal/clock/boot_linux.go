@@ -6,15 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sinceBoot is CLOCK_BOOTTIME; nil where the kernel has none.
-func sinceBoot() func() time.Duration {
+// Boot is the time since the machine was started, suspensions included; false: the system has no such clock.
+func Boot() (time.Duration, bool) {
 	var ts unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
-		return nil
-	}
-	return func() time.Duration {
-		var ts unix.Timespec
-		_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // it did not fail before
-		return time.Duration(ts.Nano())
-	}
+	err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
+	return time.Duration(ts.Nano()), err == nil
 }

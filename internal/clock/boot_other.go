@@ -4,5 +4,6 @@ package clock
 
 import "time"
 
-// sinceBoot: elsewhere Go's monotonic clock goes on while the machine is suspended, or nothing can be known.
-func sinceBoot() func() time.Duration { return nil }
+// Boot is the time since the machine was started, suspensions included. Here Go's monotonic clock goes on while the machine is suspended,
+// or nothing can be known.
+func Boot() (time.Duration, bool) { return 0, false }

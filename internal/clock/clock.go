@@ -33,6 +33,17 @@ func New() *Clock {
 	return newClock(started, func() time.Duration { return time.Since(started) }, sinceBoot())
 }
 
+// sinceBoot is Boot; nil where the system has none.
+func sinceBoot() func() time.Duration {
+	if _, ok := Boot(); !ok {
+		return nil
+	}
+	return func() time.Duration {
+		at, _ := Boot() // it did not fail before
+		return at
+	}
+}
+
 // startTries are made to read both clocks at the same time.
 const startTries = 5
 
