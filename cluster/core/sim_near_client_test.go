@@ -17,6 +17,8 @@ type nearClient struct {
 	rate    float64 // of its clock
 	base    time.Duration
 	paused  bool
+	content bool // with one key, which it reads: see desert
+	only    int  // that
 	backlog []func()
 
 	cache   *nearcache.Cache
@@ -186,6 +188,10 @@ func (c *nearClient) next() {
 	}
 	key := c.near.drawKey()
 	again := func() { s.after(s.between(0, s.setup.thinkMax), func() { c.run(c.next) }) }
+	if c.content {
+		c.read(c.only, again)
+		return
+	}
 	switch roll := s.random.IntN(1000); {
 	case roll < 5:
 		c.flush(key, again)
