@@ -69,7 +69,8 @@
 //	raft.go, raft_store.go   raft: the state machine, and its disk
 //	raft_transport.go        entries for a voter that was away
 //	encode.go                commands, tables and deltas as bytes
-//	member.go                Membership
+//	member.go                Membership; member_join.go finding the others, member_admit.go who is refused, member_events.go
+//	                         what is told of changes, member_tags.go tags as they travel, member_log.go lines of Serf's log
 //
 //	transport.go             listen, dial, hand out by kind, close
 //	handshake.go             who is there: mutual authentication of a stream

@@ -23,6 +23,14 @@ func (n *gridNode) voterNames() (names []string) {
 	return names
 }
 
+// noLeader waits until some nodes hear nobody lead.
+func (g *nodeGrid) noLeader(nodes ...*gridNode) {
+	g.Helper()
+	within(g.T, 10*time.Second, "nobody leads", func() bool {
+		return !slices.ContainsFunc(nodes, func(n *gridNode) bool { return n.Status().Leader != "" })
+	})
+}
+
 // formVoters starts five nodes with three copies of everything, and waits until three of them vote.
 func (g *nodeGrid) formVoters() {
 	g.Helper()
@@ -36,9 +44,12 @@ func (g *nodeGrid) formVoters() {
 	within(g.T, 2*time.Minute, "three voters", func() bool { return len(g.nodes["a"].voterNames()) == 3 })
 }
 
-// loseVoters ends two of three voters at once, and returns the nodes that are left: the voter first.
-func (g *nodeGrid) loseVoters() (left []*gridNode, lost []*gridNode) {
+// loseVoters has five nodes keep some values, "one" each, then ends two of their three voters at once, and returns the nodes that are
+// left: the voter first.
+func (g *nodeGrid) loseVoters(values int) (left []*gridNode, lost []*gridNode) {
 	g.Helper()
+	g.formVoters()
+	g.putAll(values, "one")
 	voters := g.nodes["a"].voterNames()
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
 		n := g.nodes[name]
@@ -57,9 +68,7 @@ func (g *nodeGrid) loseVoters() (left []*gridNode, lost []*gridNode) {
 	for _, n := range lost {
 		g.kill(n)
 	}
-	within(g.T, 10*time.Second, "nobody leads", func() bool {
-		return !slices.ContainsFunc(left, func(n *gridNode) bool { return n.Status().Leader != "" })
-	})
+	g.noLeader(left...)
 	return left, lost
 }
 
@@ -99,9 +108,7 @@ func TestR34NewControlPlane(t *testing.T) {
 			dir := t.TempDir()
 			onNodes(t, func(t *testing.T, g *nodeGrid) {
 				g.dir = dir
-				g.formVoters()
-				g.putAll(100, "one")
-				left, lost := g.loseVoters()
+				left, lost := g.loseVoters(100)
 				founder := left[i]
 				old := founder.Table().Version
 				for range i { // an attempt that ended in the middle has left a promise
@@ -178,12 +185,12 @@ func TestR34RefusesLiveGrid(t *testing.T) {
 		}
 		refused(b, "the control plane answers")
 		g.network.Isolate(hostOf("a"))
-		within(t, 10*time.Second, "b hears nobody", func() bool { return b.Status().Leader == "" })
+		g.noLeader(b)
 		refused(b, "1 nodes do not answer, and could still be serving: a/")
 		g.network.Rejoin(hostOf("a"))
 		refused(b, "the control plane answers", a)
 		g.network.Isolate(hostOf("a"))
-		within(t, 10*time.Second, "b hears nobody", func() bool { return b.Status().Leader == "" })
+		g.noLeader(b)
 		s, err := b.SurveyControl(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -328,7 +335,7 @@ func TestR34Promise(t *testing.T) {
 		}
 		g.kill(g.nodes["b"])
 		g.kill(g.nodes["c"])
-		within(t, 10*time.Second, "nobody leads", func() bool { return a.Status().Leader == "" })
+		g.noLeader(a)
 		first := Generation{1, [16]byte{1}}
 		if err := a.control.Load().promise(first, addrOf("a")); err != nil {
 			t.Fatal(err)
@@ -382,9 +389,7 @@ func TestR34GivenUp(t *testing.T) {
 	dir := t.TempDir()
 	onNodes(t, func(t *testing.T, g *nodeGrid) {
 		g.dir = dir
-		g.formVoters()
-		g.putAll(50, "one")
-		left, lost := g.loseVoters()
+		left, lost := g.loseVoters(50)
 		s, err := left[0].SurveyControl(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -427,7 +432,7 @@ func TestR34Reset(t *testing.T) {
 			}
 			return true
 		})
-		within(t, 10*time.Second, "nobody leads", func() bool { return b.Status().Leader == "" })
+		g.noLeader(b)
 		if _, err := g.recoverAt(b, a); err != nil {
 			t.Fatal(err)
 		}
@@ -439,9 +444,7 @@ func TestR34Reset(t *testing.T) {
 // TestR34TwoAtOnce has another control plane begun at two nodes at the same time: there is one in the end, whoever has to try again.
 func TestR34TwoAtOnce(t *testing.T) {
 	onNodes(t, func(t *testing.T, g *nodeGrid) {
-		g.formVoters()
-		g.putAll(50, "one")
-		left, lost := g.loseVoters()
+		left, lost := g.loseVoters(50)
 		results := make(chan error, 2)
 		for _, n := range left[1:] {
 			go func() {
@@ -474,12 +477,10 @@ func TestR34TwoAtOnce(t *testing.T) {
 // the other, then or later, and nothing of one gets into the other.
 func TestR34Apart(t *testing.T) {
 	onNodes(t, func(t *testing.T, g *nodeGrid) {
-		g.formVoters()
-		left, lost := g.loseVoters()
+		left, lost := g.loseVoters(0)
 		one, others := left[0], left[1:]
+		g.network.Isolate(hostOf(one.name))
 		for _, o := range others {
-			g.network.Cut(hostOf(one.name), hostOf(o.name))
-			g.network.Cut(hostOf(o.name), hostOf(one.name))
 			g.network.Reset(hostOf(one.name), hostOf(o.name))
 		}
 		if _, err := g.recoverAt(one, append(lost, others...)...); err != nil {
@@ -488,10 +489,7 @@ func TestR34Apart(t *testing.T) {
 		if _, err := g.recoverAt(others[0], append(lost, one)...); err != nil {
 			t.Fatal(err)
 		}
-		for _, o := range others {
-			g.network.Heal(hostOf(one.name), hostOf(o.name))
-			g.network.Heal(hostOf(o.name), hostOf(one.name))
-		}
+		g.network.Rejoin(hostOf(one.name))
 		pass(30 * time.Second)
 		for _, n := range left {
 			same := n == one
@@ -517,7 +515,7 @@ func TestR34Joiners(t *testing.T) {
 		g.putAll(20, "one")
 		a, b := g.nodes["a"], g.nodes["b"]
 		g.kill(a) // the only voter
-		within(t, 10*time.Second, "nobody leads", func() bool { return b.Status().Leader == "" })
+		g.noLeader(b)
 		joined := make(chan *gridNode, 1)
 		go func() {
 			n, err := g.open(t.Context(), "c", joins("b"))
