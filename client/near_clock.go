@@ -8,7 +8,7 @@ import (
 	"github.com/neargrid/neargrid/internal/clock"
 )
 
-var errNoBoot = errors.New("neargrid: NearCache.SuspendSafe: this system has no clock that goes on while the machine is suspended (Linux has)")
+var errNoBoot = errors.New("neargrid: NearCache.SuspendSafe works on Linux alone: here no clock goes on while the machine is suspended")
 
 // monotonic returns a clock that does not go back; with suspended, one that goes on while the machine is suspended.
 func monotonic(suspended bool) (func() time.Duration, error) {
