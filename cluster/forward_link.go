@@ -71,7 +71,6 @@ const (
 	forwardBytesMax    = 64 << 20             // of them
 	forwardBufferKeep  = 1 << 20              // bytes; a larger buffer is not used again
 	forwardBatchMax    = 256                  // answers taken together
-	forwardReadBytes   = 64 << 10             // of a stream's read buffer
 	forwardConnectMax  = time.Second          // for one attempt
 	forwardPauseFirst  = 20 * time.Millisecond
 	forwardPauseLonger = 200 * time.Millisecond
@@ -417,7 +416,7 @@ type forwardReply struct {
 
 // readAnswers takes answers; those that have come together, together.
 func (l *forwardLink) readAnswers(conn *Conn) error {
-	in := newForwardReader(conn)
+	in := newStreamReader(conn)
 	var answers []forwardReply
 	for {
 		kind, message, whole, err := in.frame()

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bufio"
 	"fmt"
 	"runtime"
 	"sync"
@@ -61,7 +60,7 @@ func (f *Forwarder) serve(conn *Conn) {
 	defer f.leave(s)
 	s.slept = f.sleeps()
 	f.running.Go(s.write)
-	in := newForwardReader(conn)
+	in := newStreamReader(conn)
 	for !conn.closed.Load() {
 		kind, message, err := in.next()
 		if err == nil {
@@ -223,11 +222,6 @@ func (f *Forwarder) sleeps() uint64 {
 		return 0
 	}
 	return f.config.Sleeps()
-}
-
-// newForwardReader reads messages from a Forward stream.
-func newForwardReader(conn *Conn) messageReader {
-	return messageReader{frames: protocol.NewFrameReader(bufio.NewReaderSize(conn, forwardReadBytes))}
 }
 
 // writeForwards writes frames. Every piece must get away in time.

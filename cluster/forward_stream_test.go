@@ -100,7 +100,7 @@ func TestForwardMalformedAnswers(t *testing.T) {
 				b.transport.Handle(Forward, func(c *Conn) {
 					defer c.Close()
 					streams++
-					in := newForwardReader(c)
+					in := newStreamReader(c)
 					for {
 						_, message, err := in.next()
 						if err != nil {

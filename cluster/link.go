@@ -37,6 +37,7 @@ const (
 	linkWriteMax    = 5 * time.Second
 	linkPauseFirst  = 20 * time.Millisecond // before another attempt to connect, doubled each time
 	linkPauseLonger = time.Second
+	streamReadBytes = 64 << 10 // of a stream's read buffer, of either kind: what one read brings is executed and answered together
 )
 
 // link returns the link to a member, and begins one where there is none.
@@ -180,7 +181,7 @@ func (l *link) connect() error {
 // readAcks takes the peer's answers. Who waited for what they commit is told once all that came together is read: the loop that is
 // woken then has more than one reply to send.
 func (l *link) readAcks(conn *Conn) error {
-	in := messageReader{frames: protocol.NewFrameReader(conn)}
+	in := newStreamReader(conn)
 	var over []*waiter
 	for {
 		if len(over) > 0 && (len(over) >= ackBatchMax || !in.frames.Ready()) {
@@ -216,17 +217,26 @@ func (l *link) takeAnswer(kind messageKind, message []byte, over []*waiter) ([]*
 		l.r.replicas[d.Partition].takeDigest(l.to, d)
 		return over, nil
 	case ackMessage:
-		ack, err := decodeAck(message)
-		if err == nil && ack.Partition >= len(l.r.replicas) {
-			err = fmt.Errorf("%w: there is no partition %d", errMessage, ack.Partition)
+		for more := true; more; more = len(message) > 0 {
+			ack, rest, err := decodeAck(message)
+			if err == nil && ack.Partition >= len(l.r.replicas) {
+				err = fmt.Errorf("%w: there is no partition %d", errMessage, ack.Partition)
+			}
+			if err != nil {
+				return over, err
+			}
+			ack.From, ack.To = l.to, l.r.self
+			over = l.r.replicas[ack.Partition].onAck(&ack, over)
+			message = rest
 		}
-		if err != nil {
-			return over, err
-		}
-		ack.From, ack.To = l.to, l.r.self
-		return l.r.replicas[ack.Partition].onAck(&ack, over), nil
+		return over, nil
 	}
 	return over, fmt.Errorf("%w: kind %d where an ack is expected", errMessage, kind)
+}
+
+// newStreamReader reads messages from a Data stream.
+func newStreamReader(conn *Conn) messageReader {
+	return messageReader{frames: protocol.NewFrameReaderSize(conn, streamReadBytes)}
 }
 
 // ackBatchMax bounds the replies that wait for the acks behind theirs to be read: those of acks that came together are told together.
@@ -236,6 +246,10 @@ const ackBatchMax = 1024
 type dataStream struct {
 	conn    *Conn
 	writing sync.Mutex
+
+	// Of the goroutine that reads it.
+	append core.Append // the one that is being taken
+	out    frameWriter // answers to what has come together
 }
 
 func (s *dataStream) send(out []byte) error {
@@ -253,12 +267,11 @@ func (s *dataStream) send(out []byte) error {
 func (r *Replicator) serve(conn *Conn) {
 	defer conn.Close()
 	s := &dataStream{conn: conn}
-	in := messageReader{frames: protocol.NewFrameReader(conn)}
-	var out []byte
+	in := newStreamReader(conn)
 	for {
 		kind, message, err := in.next()
 		if err == nil {
-			out, err = r.take(out, s, kind, message)
+			err = r.take(s, kind, message)
 		}
 		if err != nil {
 			if r.closing.Err() == nil {
@@ -266,47 +279,57 @@ func (r *Replicator) serve(conn *Conn) {
 			}
 			return
 		}
-		if len(out) == 0 || in.frames.Ready() {
+		if s.out.end(); len(s.out.buf) == 0 || in.frames.Ready() {
 			continue
 		}
-		if err := s.send(out); err != nil {
+		if err := s.send(s.out.buf); err != nil {
 			return
 		}
-		out = out[:0]
+		s.out.buf = s.out.buf[:0]
 	}
 }
 
-// take has a replica take one message, and appends what it answers.
-func (r *Replicator) take(out []byte, s *dataStream, kind messageKind, message []byte) ([]byte, error) {
+// take has replicas take one message, and gathers what they answer.
+func (r *Replicator) take(s *dataStream, kind messageKind, message []byte) error {
 	from := s.conn.Peer.Member
 	switch kind {
 	case appendMessage:
-		m, err := decodeAppend(message)
-		if err != nil || m.Partition >= len(r.replicas) {
-			return nil, fmt.Errorf("append: %w", errMessage)
+		m := &s.append
+		for more := true; more; more = len(message) > 0 {
+			rest, err := decodeAppend(message, m)
+			if err != nil || m.Partition >= len(r.replicas) {
+				return fmt.Errorf("append: %w", errMessage)
+			}
+			m.From, m.To = from, r.self
+			r.replicas[m.Partition].takeAppend(m, s, &s.out)
+			message = rest
 		}
-		m.From, m.To = from, r.self
-		a := r.replicas[m.Partition]
-		return a.answer(out, from, a.takeAppend(&m, s)), nil
+		if cap(m.Entries) > entriesKeep {
+			m.Entries = nil
+		}
+		clear(m.Entries[:cap(m.Entries)]) // the log has their payloads
+		return nil
 	case chunkMessage:
 		m, err := decodeChunk(message)
 		if err != nil || m.Partition >= len(r.replicas) {
-			return nil, fmt.Errorf("chunk: %w", errMessage)
+			return fmt.Errorf("chunk: %w", errMessage)
 		}
 		m.From, m.To = from, r.self
-		a := r.replicas[m.Partition]
-		return a.answer(out, from, a.event(func(rep *core.Replica) core.Step { return rep.OnChunk(m) })), nil
+		r.replicas[m.Partition].takeChunk(&m, &s.out)
+		return nil
 	case digestMessage:
 		d, err := decodeDigest(message)
 		if err != nil || d.Partition >= len(r.replicas) {
-			return nil, fmt.Errorf("digest: %w", errMessage)
+			return fmt.Errorf("digest: %w", errMessage)
 		}
-		a := r.replicas[d.Partition]
-		a.takeQuestion(from, d)
-		return a.answer(out, from, nil), nil
+		r.replicas[d.Partition].takeQuestion(from, d, &s.out)
+		return nil
 	}
-	return nil, fmt.Errorf("%w: kind %d", errMessage, kind)
+	return fmt.Errorf("%w: kind %d", errMessage, kind)
 }
+
+// entriesKeep: a larger array of entries is not kept from one message to the next.
+const entriesKeep = 256
 
 // earlyAppend is what a new primary has asked before its row was applied here, and where the answer goes.
 type earlyAppend struct {
@@ -316,14 +339,31 @@ type earlyAppend struct {
 
 // takeAppend has the replica take what a primary sends. A primary that was told of its row before this node asks too early; unanswered
 // it would ask again after a while only, and until then nothing that it executes is committed. So the newest such question waits.
-func (a *replica) takeAppend(m *core.Append, s *dataStream) *core.Ack {
-	return a.event(func(rep *core.Replica) core.Step {
-		if rep.Early(m) {
-			a.early = &earlyAppend{*m, s}
-			return core.Step{}
-		}
-		return rep.OnAppend(*m)
-	})
+//
+// It comes with every command of a client, so it does what event does and no more: when commands may be executed here does not change by it.
+func (a *replica) takeAppend(m *core.Append, s *dataStream, out *frameWriter) {
+	a.order.Lock()
+	defer a.order.Unlock()
+	a.mu.Lock()
+	if a.mu.Early(m) {
+		a.early = &earlyAppend{*m, s}
+		a.early.message.Entries = nil // it has none
+		a.mu.Unlock()
+		return
+	}
+	for i := range m.Entries {
+		m.Entries[i].Payload = a.keepLocked(m.Entries[i].Payload)
+	}
+	step := a.mu.OnAppend(*m)
+	a.mu.Unlock()
+	a.answer(out, m.From, a.carryOut(step))
+}
+
+// takeChunk has the replica take a stretch of a walk.
+func (a *replica) takeChunk(c *core.Chunk, out *frameWriter) {
+	a.order.Lock()
+	defer a.order.Unlock()
+	a.answer(out, c.From, a.eventOrdered(func(rep *core.Replica) core.Step { return rep.OnChunk(*c) }))
 }
 
 // answerEarly answers what was asked too early, once the row is applied. order is held.
@@ -334,9 +374,10 @@ func (a *replica) answerEarly() {
 	}
 	a.early = nil
 	a.r.running.Go(func() {
-		out := a.answer(nil, early.message.From, a.takeAppend(&early.message, early.stream))
-		if len(out) > 0 {
-			_ = early.stream.send(out) // the primary asks again on another stream
+		var out frameWriter
+		a.takeAppend(&early.message, early.stream, &out)
+		if out.end(); len(out.buf) > 0 {
+			_ = early.stream.send(out.buf) // the primary asks again on another stream
 		}
 	})
 }

@@ -16,9 +16,9 @@ import (
 type messageKind uint8
 
 const (
-	appendMessage messageKind = 1
+	appendMessage messageKind = 1 // one append or more, one behind the other
 	chunkMessage  messageKind = 2
-	ackMessage    messageKind = 3
+	ackMessage    messageKind = 3 // one ack or more
 	// digestMessage asks a copy for its digest, and digestAnswer has it (R21).
 	digestMessage messageKind = 4
 	digestAnswer  messageKind = 5
@@ -40,6 +40,47 @@ func appendFrames(dst []byte, kind messageKind, message []byte) []byte {
 		message = message[protocol.FrameSizeMax:]
 	}
 	return protocol.AppendFrame(dst, protocol.Frame{Type: uint8(kind), Payload: message})
+}
+
+// frameWriter gathers messages as frames. Small messages of one kind that follow each other share a frame: a frame costs more than what a
+// replica has to say about one command.
+type frameWriter struct {
+	buf   []byte
+	open  bool        // a frame goes on
+	start int         // of that frame, in buf
+	kind  messageKind // of its messages
+}
+
+// frameSharedBytes bounds the payload of a frame that messages share.
+const frameSharedBytes = 16 << 10
+
+// begin makes room for a message of at most size bytes, which the caller appends to buf. It returns false where that is too large to share
+// a frame: then it is to be added.
+func (w *frameWriter) begin(kind messageKind, size int) bool {
+	if size > frameSharedBytes {
+		return false
+	}
+	if w.open && (w.kind != kind || len(w.buf)-w.start-protocol.FrameHeaderSize+size > frameSharedBytes) {
+		w.end()
+	}
+	if !w.open {
+		w.open, w.start, w.kind = true, len(w.buf), kind
+		w.buf = protocol.BeginFrame(w.buf, uint8(kind), 0)
+	}
+	return true
+}
+
+// add appends a message in frames of its own.
+func (w *frameWriter) add(kind messageKind, message []byte) {
+	w.end()
+	w.buf = appendFrames(w.buf, kind, message)
+}
+
+// end completes the frame that goes on. Before, buf is not to be sent.
+func (w *frameWriter) end() {
+	if w.open {
+		w.buf, w.open = protocol.EndFrame(w.buf, w.start), false
+	}
 }
 
 // messageReader puts messages together from a stream's frames.
@@ -88,6 +129,15 @@ func (r *messageReader) frame() (kind messageKind, message []byte, whole bool, e
 // messageKeepBytes: a larger buffer is not kept from one message to the next.
 const messageKeepBytes = 1 << 20
 
+// appendSizeMax bounds the size of an append.
+func appendSizeMax(a *core.Append) int {
+	size := 8 * binary.MaxVarintLen64
+	for i := range a.Entries {
+		size += 3*binary.MaxVarintLen64 + len(a.Entries[i].Payload)
+	}
+	return size
+}
+
 func appendAppend(dst []byte, a *core.Append) []byte {
 	for _, v := range []uint64{uint64(a.Partition), a.Reign, a.Stint, a.Prev, a.PrevEpoch, a.Commit, a.Ticket, uint64(len(a.Entries))} {
 		dst = binary.AppendUvarint(dst, v)
@@ -101,19 +151,19 @@ func appendAppend(dst []byte, a *core.Append) []byte {
 	return dst
 }
 
-// decodeAppend reads an append. The payloads are copies: the log keeps them.
-func decodeAppend(b []byte) (a core.Append, err error) {
+// decodeAppend reads the first of the appends in b into a, and returns the others. The payloads are parts of b, and the array of the entries is used
+// again.
+func decodeAppend(b []byte, a *core.Append) (rest []byte, err error) {
 	r := wireReader{b: b}
+	*a = core.Append{Entries: a.Entries[:0]}
 	a.Partition = int(r.uint())
 	a.Reign, a.Stint, a.Prev, a.PrevEpoch, a.Commit, a.Ticket = r.uint(), r.uint(), r.uint(), r.uint(), r.uint(), r.uint()
 	count := r.uint()
-	payloads := append([]byte(nil), r.b...)
-	r.b = payloads
 	for i := uint64(0); i < count && !r.bad; i++ {
 		e := core.Entry{Seq: a.Prev + 1 + i, Epoch: r.uint(), TimeMs: int64(r.uint()), Payload: r.bytes()}
 		a.Entries = append(a.Entries, e)
 	}
-	return a, r.end("append")
+	return r.rest("append")
 }
 
 func appendChunk(dst []byte, c *core.Chunk) []byte {
@@ -137,6 +187,9 @@ func decodeChunk(b []byte) (c core.Chunk, err error) {
 	return c, r.end("chunk")
 }
 
+// ackSizeMax bounds the size of an ack.
+func ackSizeMax(a *core.Ack) int { return (9+2*len(a.Position.Reigns))*binary.MaxVarintLen64 + 8 }
+
 func appendAck(dst []byte, a *core.Ack) []byte {
 	rejected := uint64(0)
 	if a.Rejected {
@@ -149,13 +202,15 @@ func appendAck(dst []byte, a *core.Ack) []byte {
 	return appendReigns(dst, a.Position.Reigns)
 }
 
-func decodeAck(b []byte) (a core.Ack, err error) {
+// decodeAck reads the first of the acks in b, and returns the others.
+func decodeAck(b []byte) (a core.Ack, rest []byte, err error) {
 	r := wireReader{b: b}
 	a.Partition, a.Reign, a.Stint, a.Rejected, a.Ticket = int(r.uint()), r.uint(), r.uint(), r.uint() == 1, r.uint()
 	a.Position.Match, a.Position.Applied, a.Position.Walk = r.uint(), r.uint(), uint32(r.uint())
 	a.Position.Bound = core.Bound(r.fixed())
 	a.Position.Reigns = r.reigns()
-	return a, r.end("ack")
+	rest, err = r.rest("ack")
+	return a, rest, err
 }
 
 // digest is a question for what a copy holds at a sequence number, and the answer.
@@ -271,6 +326,14 @@ func (r *wireReader) reigns() (reigns []core.Reign) {
 		reigns = append(reigns, core.Reign{Epoch: r.uint(), First: r.uint()})
 	}
 	return reigns
+}
+
+// rest is what comes behind what was read.
+func (r *wireReader) rest(what string) ([]byte, error) {
+	if r.bad {
+		return nil, fmt.Errorf("%w: %s", errMessage, what)
+	}
+	return r.b, nil
 }
 
 func (r *wireReader) end(what string) error {
