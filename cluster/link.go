@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/neargrid/neargrid/cluster/core"
-	"github.com/neargrid/neargrid/protocol"
 )
 
 // link is the Data stream to one peer: what this node's primaries have for it, and its answers. One goroutine writes what has
@@ -37,7 +36,6 @@ const (
 	linkWriteMax    = 5 * time.Second
 	linkPauseFirst  = 20 * time.Millisecond // before another attempt to connect, doubled each time
 	linkPauseLonger = time.Second
-	streamReadBytes = 64 << 10 // of a stream's read buffer, of either kind: what one read brings is executed and answered together
 )
 
 // link returns the link to a member, and begins one where there is none.
@@ -184,7 +182,7 @@ func (l *link) readAcks(conn *Conn) error {
 	in := newStreamReader(conn)
 	var over []*waiter
 	for {
-		if len(over) > 0 && (len(over) >= ackBatchMax || !in.frames.Ready()) {
+		if len(over) > 0 && (len(over) >= ackBatchMax || !in.ready()) {
 			over = tellCommitted(over)
 		}
 		kind, message, err := in.next()
@@ -217,26 +215,17 @@ func (l *link) takeAnswer(kind messageKind, message []byte, over []*waiter) ([]*
 		l.r.replicas[d.Partition].takeDigest(l.to, d)
 		return over, nil
 	case ackMessage:
-		for more := true; more; more = len(message) > 0 {
-			ack, rest, err := decodeAck(message)
-			if err == nil && ack.Partition >= len(l.r.replicas) {
-				err = fmt.Errorf("%w: there is no partition %d", errMessage, ack.Partition)
-			}
-			if err != nil {
-				return over, err
-			}
-			ack.From, ack.To = l.to, l.r.self
-			over = l.r.replicas[ack.Partition].onAck(&ack, over)
-			message = rest
+		ack, err := decodeAck(message)
+		if err == nil && ack.Partition >= len(l.r.replicas) {
+			err = fmt.Errorf("%w: there is no partition %d", errMessage, ack.Partition)
 		}
-		return over, nil
+		if err != nil {
+			return over, err
+		}
+		ack.From, ack.To = l.to, l.r.self
+		return l.r.replicas[ack.Partition].onAck(&ack, over), nil
 	}
 	return over, fmt.Errorf("%w: kind %d where an ack is expected", errMessage, kind)
-}
-
-// newStreamReader reads messages from a Data stream.
-func newStreamReader(conn *Conn) messageReader {
-	return messageReader{frames: protocol.NewFrameReaderSize(conn, streamReadBytes)}
 }
 
 // ackBatchMax bounds the replies that wait for the acks behind theirs to be read: those of acks that came together are told together.
@@ -279,9 +268,10 @@ func (r *Replicator) serve(conn *Conn) {
 			}
 			return
 		}
-		if s.out.end(); len(s.out.buf) == 0 || in.frames.Ready() {
+		if len(s.out.buf) == 0 || in.ready() {
 			continue
 		}
+		s.out.flush()
 		if err := s.send(s.out.buf); err != nil {
 			return
 		}
@@ -295,19 +285,14 @@ func (r *Replicator) take(s *dataStream, kind messageKind, message []byte) error
 	switch kind {
 	case appendMessage:
 		m := &s.append
-		for more := true; more; more = len(message) > 0 {
-			rest, err := decodeAppend(message, m)
-			if err != nil || m.Partition >= len(r.replicas) {
-				return fmt.Errorf("append: %w", errMessage)
-			}
-			m.From, m.To = from, r.self
-			r.replicas[m.Partition].takeAppend(m, s, &s.out)
-			message = rest
+		if err := decodeAppend(message, m); err != nil || m.Partition >= len(r.replicas) {
+			return fmt.Errorf("append: %w", errMessage)
 		}
-		if cap(m.Entries) > entriesKeep {
+		m.From, m.To = from, r.self
+		r.replicas[m.Partition].takeAppend(m, s, &s.out)
+		if clear(m.Entries); cap(m.Entries) > entriesKeep { // the log has their payloads
 			m.Entries = nil
 		}
-		clear(m.Entries[:cap(m.Entries)]) // the log has their payloads
 		return nil
 	case chunkMessage:
 		m, err := decodeChunk(message)
@@ -376,7 +361,7 @@ func (a *replica) answerEarly() {
 	a.r.running.Go(func() {
 		var out frameWriter
 		a.takeAppend(&early.message, early.stream, &out)
-		if out.end(); len(out.buf) > 0 {
+		if out.flush(); len(out.buf) > 0 {
 			_ = early.stream.send(out.buf) // the primary asks again on another stream
 		}
 	})

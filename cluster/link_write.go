@@ -120,7 +120,7 @@ func (l *link) gather(buf []byte, maxBytes int, tx *partition.Tx) (out []byte, a
 	for first := -1; len(w.buf) < maxBytes; {
 		p, ok := l.take()
 		if !ok {
-			w.end()
+			w.flush()
 			return w.buf, all
 		}
 		if p == first { // only what was left alone is left
@@ -135,7 +135,7 @@ func (l *link) gather(buf []byte, maxBytes int, tx *partition.Tx) (out []byte, a
 			}
 		}
 	}
-	w.end()
+	w.flush()
 	return w.buf, false
 }
 

@@ -336,6 +336,7 @@ func (a *replica) pull(to core.Member, out *frameWriter, maxBytes int, tx *parti
 		case ok:
 			if size := appendSizeMax(&m); out.begin(appendMessage, size) {
 				out.buf = appendAppend(out.buf, &m)
+				out.end()
 			} else {
 				out.add(appendMessage, appendAppend(make([]byte, 0, size), &m))
 			}

@@ -167,8 +167,9 @@ func (a *replica) reached(seq uint64) {
 
 // answer gathers an ack, which may be nil, and the answer to a question where there is one. order is held.
 func (a *replica) answer(out *frameWriter, to core.Member, ack *core.Ack) {
-	if ack != nil && out.begin(ackMessage, ackSizeMax(ack)) {
+	if ack != nil && out.begin(ackMessage, ackSizeMax(ack)) { // there is room for reignsMax reigns, and more
 		out.buf = appendAck(out.buf, ack)
+		out.end()
 	}
 	if q := &a.question; q.answered && q.from == to {
 		out.add(digestAnswer, appendDigest(nil, &q.asked))

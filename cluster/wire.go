@@ -16,16 +16,19 @@ import (
 type messageKind uint8
 
 const (
-	appendMessage messageKind = 1 // one append or more, one behind the other
+	appendMessage messageKind = 1
 	chunkMessage  messageKind = 2
-	ackMessage    messageKind = 3 // one ack or more
+	ackMessage    messageKind = 3
 	// digestMessage asks a copy for its digest, and digestAnswer has it (R21).
 	digestMessage messageKind = 4
 	digestAnswer  messageKind = 5
 )
 
-// moreFollows is the flag of a frame whose message goes on in the next one (R18).
-const moreFollows = 1
+// Flags of a frame.
+const (
+	moreFollows  = 1 // its message goes on in the next one (R18)
+	manyMessages = 2 // it has several whole messages
+)
 
 // messageSizeMax bounds a message that is put together from frames: as large as a batch or one key's value may be.
 const messageSizeMax = 1 << 32
@@ -42,44 +45,53 @@ func appendFrames(dst []byte, kind messageKind, message []byte) []byte {
 	return protocol.AppendFrame(dst, protocol.Frame{Type: uint8(kind), Payload: message})
 }
 
-// frameWriter gathers messages as frames. Small messages of one kind that follow each other share a frame: a frame costs more than what a
-// replica has to say about one command.
+// frameWriter gathers messages as frames. Small messages of one kind that follow each other share a frame, each with its length, in two
+// bytes, before it: a frame of its own costs more than most of what nodes have to say about one command.
 type frameWriter struct {
-	buf   []byte
-	open  bool        // a frame goes on
-	start int         // of that frame, in buf
-	kind  messageKind // of its messages
+	buf     []byte
+	shared  bool        // a frame goes on that messages share
+	start   int         // of that frame, in buf
+	kind    messageKind // of its messages
+	message int         // where the message that is being written has its length, in buf
 }
 
 // frameSharedBytes bounds the payload of a frame that messages share.
 const frameSharedBytes = 16 << 10
 
-// begin makes room for a message of at most size bytes, which the caller appends to buf. It returns false where that is too large to share
-// a frame: then it is to be added.
+// begin makes room for a message of at most size bytes in a frame that is shared: the caller appends it to buf, and calls end. It returns
+// false where that is too large: then the message is to be added.
 func (w *frameWriter) begin(kind messageKind, size int) bool {
+	size += 2
 	if size > frameSharedBytes {
 		return false
 	}
-	if w.open && (w.kind != kind || len(w.buf)-w.start-protocol.FrameHeaderSize+size > frameSharedBytes) {
-		w.end()
+	if w.shared && (w.kind != kind || len(w.buf)-w.start-protocol.FrameHeaderSize+size > frameSharedBytes) {
+		w.flush()
 	}
-	if !w.open {
-		w.open, w.start, w.kind = true, len(w.buf), kind
-		w.buf = protocol.BeginFrame(w.buf, uint8(kind), 0)
+	if !w.shared {
+		w.shared, w.start, w.kind = true, len(w.buf), kind
+		w.buf = protocol.BeginFrame(w.buf, uint8(kind), manyMessages)
 	}
+	w.message = len(w.buf)
+	w.buf = append(w.buf, 0, 0)
 	return true
 }
 
-// add appends a message in frames of its own.
+// end completes a message.
+func (w *frameWriter) end() {
+	binary.LittleEndian.PutUint16(w.buf[w.message:], uint16(len(w.buf)-w.message-2))
+}
+
+// add gathers a message of any size in frames of its own.
 func (w *frameWriter) add(kind messageKind, message []byte) {
-	w.end()
+	w.flush()
 	w.buf = appendFrames(w.buf, kind, message)
 }
 
-// end completes the frame that goes on. Before, buf is not to be sent.
-func (w *frameWriter) end() {
-	if w.open {
-		w.buf, w.open = protocol.EndFrame(w.buf, w.start), false
+// flush completes the frame that goes on. Without it buf is not to be sent.
+func (w *frameWriter) flush() {
+	if w.shared {
+		w.buf, w.shared = protocol.EndFrame(w.buf, w.start), false
 	}
 }
 
@@ -87,9 +99,21 @@ func (w *frameWriter) end() {
 type messageReader struct {
 	frames *protocol.FrameReader
 	parts  []byte      // of a message that goes on
-	kind   messageKind // its kind, if goesOn
+	kind   messageKind // its kind, if goesOn; or that of many
 	goesOn bool
+	many   []byte // of a frame with several messages: those that were not returned yet
 }
+
+// newStreamReader reads messages from a stream on which much comes at a time.
+func newStreamReader(conn *Conn) messageReader {
+	return messageReader{frames: protocol.NewFrameReaderSize(conn, streamReadBytes)}
+}
+
+// streamReadBytes is the size of a stream's read buffer: what one read brings is executed, and answered, together.
+const streamReadBytes = 64 << 10
+
+// ready tells whether a frame, or what is left of one, can be taken without reading.
+func (r *messageReader) ready() bool { return len(r.many) > 0 || r.frames.Ready() }
 
 // next returns a message, valid until the next call.
 func (r *messageReader) next() (kind messageKind, message []byte, err error) {
@@ -99,8 +123,12 @@ func (r *messageReader) next() (kind messageKind, message []byte, err error) {
 	return kind, message, err
 }
 
-// frame takes one frame. It returns a message, valid until the next call, where that was its last one.
+// frame takes one frame, or one message of several in a frame. It returns a message, valid until the next call, where that was its last one.
 func (r *messageReader) frame() (kind messageKind, message []byte, whole bool, err error) {
+	if len(r.many) > 0 {
+		message, err = r.oneOfMany()
+		return r.kind, message, true, err
+	}
 	if !r.goesOn {
 		r.parts = r.parts[:0]
 		if cap(r.parts) > messageKeepBytes {
@@ -110,6 +138,14 @@ func (r *messageReader) frame() (kind messageKind, message []byte, whole bool, e
 	f, err := r.frames.Next()
 	if err != nil {
 		return 0, nil, false, err
+	}
+	if f.Flags&manyMessages != 0 && !r.goesOn {
+		if f.Flags&moreFollows != 0 || len(f.Payload) == 0 {
+			return 0, nil, false, fmt.Errorf("%w: a frame of many messages that goes on, or has none", errMessage)
+		}
+		r.kind, r.many = messageKind(f.Type), f.Payload
+		message, err = r.oneOfMany()
+		return r.kind, message, true, err
 	}
 	more := f.Flags&moreFollows != 0
 	if !r.goesOn && !more {
@@ -124,6 +160,19 @@ func (r *messageReader) frame() (kind messageKind, message []byte, whole bool, e
 	r.parts = append(r.parts, f.Payload...)
 	r.goesOn = more
 	return r.kind, r.parts, !more, nil
+}
+
+// oneOfMany takes the next message of a frame that has several.
+func (r *messageReader) oneOfMany() (message []byte, err error) {
+	if len(r.many) < 2 {
+		return nil, fmt.Errorf("%w: what is left of its frame is none", errMessage)
+	}
+	size := 2 + int(binary.LittleEndian.Uint16(r.many))
+	if size > len(r.many) {
+		return nil, fmt.Errorf("%w: it is longer than its frame", errMessage)
+	}
+	message, r.many = r.many[2:size:size], r.many[size:]
+	return message, nil
 }
 
 // messageKeepBytes: a larger buffer is not kept from one message to the next.
@@ -151,9 +200,8 @@ func appendAppend(dst []byte, a *core.Append) []byte {
 	return dst
 }
 
-// decodeAppend reads the first of the appends in b into a, and returns the others. The payloads are parts of b, and the array of the entries is used
-// again.
-func decodeAppend(b []byte, a *core.Append) (rest []byte, err error) {
+// decodeAppend reads an append into a. The payloads are parts of b, and the array of the entries is used again.
+func decodeAppend(b []byte, a *core.Append) error {
 	r := wireReader{b: b}
 	*a = core.Append{Entries: a.Entries[:0]}
 	a.Partition = int(r.uint())
@@ -163,7 +211,7 @@ func decodeAppend(b []byte, a *core.Append) (rest []byte, err error) {
 		e := core.Entry{Seq: a.Prev + 1 + i, Epoch: r.uint(), TimeMs: int64(r.uint()), Payload: r.bytes()}
 		a.Entries = append(a.Entries, e)
 	}
-	return r.rest("append")
+	return r.end("append")
 }
 
 func appendChunk(dst []byte, c *core.Chunk) []byte {
@@ -202,15 +250,13 @@ func appendAck(dst []byte, a *core.Ack) []byte {
 	return appendReigns(dst, a.Position.Reigns)
 }
 
-// decodeAck reads the first of the acks in b, and returns the others.
-func decodeAck(b []byte) (a core.Ack, rest []byte, err error) {
+func decodeAck(b []byte) (a core.Ack, err error) {
 	r := wireReader{b: b}
 	a.Partition, a.Reign, a.Stint, a.Rejected, a.Ticket = int(r.uint()), r.uint(), r.uint(), r.uint() == 1, r.uint()
 	a.Position.Match, a.Position.Applied, a.Position.Walk = r.uint(), r.uint(), uint32(r.uint())
 	a.Position.Bound = core.Bound(r.fixed())
 	a.Position.Reigns = r.reigns()
-	rest, err = r.rest("ack")
-	return a, rest, err
+	return a, r.end("ack")
 }
 
 // digest is a question for what a copy holds at a sequence number, and the answer.
@@ -326,14 +372,6 @@ func (r *wireReader) reigns() (reigns []core.Reign) {
 		reigns = append(reigns, core.Reign{Epoch: r.uint(), First: r.uint()})
 	}
 	return reigns
-}
-
-// rest is what comes behind what was read.
-func (r *wireReader) rest(what string) ([]byte, error) {
-	if r.bad {
-		return nil, fmt.Errorf("%w: %s", errMessage, what)
-	}
-	return r.b, nil
 }
 
 func (r *wireReader) end(what string) error {
