@@ -139,9 +139,9 @@ func (r *messageReader) frame() (kind messageKind, message []byte, whole bool, e
 	if err != nil {
 		return 0, nil, false, err
 	}
-	if f.Flags&manyMessages != 0 && !r.goesOn {
-		if f.Flags&moreFollows != 0 || len(f.Payload) == 0 {
-			return 0, nil, false, fmt.Errorf("%w: a frame of many messages that goes on, or has none", errMessage)
+	if f.Flags&manyMessages != 0 {
+		if r.goesOn || f.Flags&moreFollows != 0 || len(f.Payload) == 0 {
+			return 0, nil, false, fmt.Errorf("%w: a frame of many messages that is a part of one, or has none", errMessage)
 		}
 		r.kind, r.many = messageKind(f.Type), f.Payload
 		message, err = r.oneOfMany()
