@@ -51,8 +51,8 @@ func TestForwardMalformed(t *testing.T) {
 		"kind":           forwardFrame(forwardCommand, 0, changed(8, byte(forwardKinds))),
 		"many arguments": forwardFrame(forwardCommand, 0, binary.AppendUvarint(bytes.Clone(command[:len(command)-3]), 1<<62)),
 		"long argument":  forwardFrame(forwardCommand, 0, binary.AppendUvarint(bytes.Clone(command[:len(command)-2]), 1<<62)),
-		"many, of none": forwardFrame(forwardCommand, manyMessages, nil),
-		"many, cut":     forwardFrame(forwardCommand, manyMessages, append([]byte{byte(len(command)) + 1, 0}, command...)),
+		"many, of none":  forwardFrame(forwardCommand, manyMessages, nil),
+		"many, cut":      forwardFrame(forwardCommand, manyMessages, append([]byte{byte(len(command)) + 1, 0}, command...)),
 		"mixed": append(forwardFrame(forwardCommand, moreFollows, command),
 			forwardFrame(forwardAnswer, 0, command)...),
 	} {
