@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -11,13 +12,12 @@ import (
 	"time"
 
 	"github.com/neargrid/neargrid/cluster/core"
-	"github.com/neargrid/neargrid/protocol"
 )
 
 // forwardLink is the Forward stream to one start of a node, and the commands for it. A command goes through
 //
-//	add    its frames are appended to mu.out, where it waits: it is unsent, and may still be taken out again (R24)
-//	take   the writer takes all that waits, for one Write: from here on it counts as sent, whatever comes of the Write
+//	add    its message is appended to mu.out, where it waits: it is unsent, and may still be taken out again (R24)
+//	take   the writer takes all that waits, as frames, for one Write: from here on it counts as sent, whatever comes of the Write
 //	done   by its answer, or its time is over, or the stream or the link ends: whichever is first empties its slot
 //
 // What is unsent outlives a stream, for the next one. What was sent does not: nobody knows what has become of it.
@@ -27,8 +27,12 @@ type forwardLink struct {
 	wake      chan struct{} // holds one
 	unflushed atomic.Bool   // something waits for flush
 	output    streamOutput
-	stop      context.CancelFunc
-	done      context.Context
+	spare     struct { // of the last take, used again; who holds output has it
+		out    []byte
+		unsent []unsentForward
+	}
+	stop context.CancelFunc
+	done context.Context
 
 	mu struct {
 		sync.Mutex
@@ -38,7 +42,7 @@ type forwardLink struct {
 		due    time.Duration // no command is over before
 		last   uint64        // number of the newest command
 		sent   uint64        // number of the newest that was taken: all up to here count as sent
-		out    []byte        // the frames of the unsent ones
+		out    []byte        // the unsent ones' messages; of large ones the frames
 		unsent []unsentForward
 		idle   bool // the writer waits to be woken
 		ended  bool // nothing is added any more
@@ -55,13 +59,14 @@ type forwardSlot struct {
 	done     func(Answer)
 	began    time.Duration
 	deadline time.Duration
-	size     int // bytes of its frames
+	size     int // bytes of its message, or of its frames
 }
 
 // unsentForward is a command in mu.out; they are there in this order, without gaps.
 type unsentForward struct {
-	slot uint32
-	size int
+	slot   uint32
+	size   int
+	framed bool // it is too large to share a frame
 }
 
 // Bounds of a link.
@@ -71,7 +76,6 @@ const (
 	forwardBytesMax    = 64 << 20             // of them
 	forwardBufferKeep  = 1 << 20              // bytes; a larger buffer is not used again
 	forwardBatchMax    = 256                  // answers taken together
-	forwardReadBytes   = 64 << 10             // of a stream's read buffer
 	forwardConnectMax  = time.Second          // for one attempt
 	forwardPauseFirst  = 20 * time.Millisecond
 	forwardPauseLonger = 200 * time.Millisecond
@@ -91,7 +95,7 @@ func newForwardLink(f *Forwarder, to core.Member) *forwardLink {
 func (l *forwardLink) add(c *Forwarded, done func(Answer), now time.Duration) bool {
 	size := forwardSizeMax(c)
 	var large []byte
-	if size > protocol.FrameSizeMax {
+	if size+2 > frameSharedBytes {
 		large = appendForwarded(make([]byte, 0, size), 0, c)
 	}
 	deadline := now + c.Timeout
@@ -113,14 +117,13 @@ func (l *forwardLink) add(c *Forwarded, done func(Answer), now time.Duration) bo
 	id := l.mu.last<<forwardSlotBits | uint64(slot)
 	start := len(l.mu.out)
 	if large == nil {
-		l.mu.out = appendForwarded(protocol.BeginFrame(l.mu.out, uint8(forwardCommand), 0), id, c)
-		l.mu.out = protocol.EndFrame(l.mu.out, start)
+		l.mu.out = appendForwarded(l.mu.out, id, c)
 	} else {
 		binary.LittleEndian.PutUint64(large, id)
 		l.mu.out = appendFrames(l.mu.out, messageKind(forwardCommand), large)
 	}
 	size = len(l.mu.out) - start
-	l.mu.unsent = append(l.mu.unsent, unsentForward{slot, size})
+	l.mu.unsent = append(l.mu.unsent, unsentForward{slot, size, large != nil})
 	l.mu.slots[slot] = forwardSlot{number: l.mu.last, done: done, began: now, deadline: deadline, size: size}
 	l.mu.bytes += size
 	l.mu.due = min(l.mu.due, deadline)
@@ -168,19 +171,35 @@ func (l *forwardLink) releaseLocked(slot uint32) func(Answer) {
 	return done
 }
 
-// take returns all that is unsent, which from now on counts as sent; buf is used for what comes next. Where there is nothing it
-// returns false, and the next add wakes the link.
+// take puts all that is unsent, which from now on counts as sent, into frames, in buf. Where there is nothing it returns false, and the next
+// add wakes the link. Who calls it holds output.
 func (l *forwardLink) take(buf []byte) (out []byte, ok bool) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if len(l.mu.out) == 0 {
 		l.mu.idle = true
+		l.mu.Unlock()
 		return nil, false
 	}
-	out = l.mu.out
-	l.mu.out, l.mu.unsent = keepBuffer(buf), l.mu.unsent[:0]
+	messages, unsent := l.mu.out, l.mu.unsent
+	l.mu.out, l.mu.unsent = l.spare.out, l.spare.unsent
 	l.mu.sent = l.mu.last
-	return out, true
+	l.mu.Unlock()
+	w := frameWriter{buf: keepBuffer(buf)}
+	rest := messages
+	for _, u := range unsent {
+		if message := rest[:u.size]; u.framed {
+			w.flush()
+			w.buf = append(w.buf, message...)
+		} else {
+			w.begin(messageKind(forwardCommand), u.size)
+			w.buf = append(w.buf, message...)
+			w.end()
+		}
+		rest = rest[u.size:]
+	}
+	w.flush()
+	l.spare.out, l.spare.unsent = keepBuffer(messages), unsent[:0]
+	return w.buf, true
 }
 
 // keepBuffer empties a buffer to be used again, unless it has grown too large for that.
@@ -221,7 +240,7 @@ func (l *forwardLink) endLocked(pick func(s *forwardSlot, sent bool) bool) (over
 	return over
 }
 
-// cutLocked removes the frames of unsent commands whose slots are empty: from here on nothing can send them.
+// cutLocked removes the messages of unsent commands whose slots are empty: from here on nothing can send them.
 func (l *forwardLink) cutLocked() {
 	from := l.mu.out
 	out, unsent := l.mu.out[:0], l.mu.unsent[:0]
@@ -417,8 +436,9 @@ type forwardReply struct {
 
 // readAnswers takes answers; those that have come together, together.
 func (l *forwardLink) readAnswers(conn *Conn) error {
-	in := newForwardReader(conn)
+	in := newStreamReader(conn)
 	var answers []forwardReply
+	var replies replyMemory
 	for {
 		kind, message, whole, err := in.frame()
 		var r forwardReply
@@ -428,10 +448,11 @@ func (l *forwardLink) readAnswers(conn *Conn) error {
 			err = fmt.Errorf("%w: kind %d where an answer is expected", errMessage, kind)
 		default:
 			if r.id, r.answer, err = decodeAnswer(message); err == nil {
+				r.answer.Reply = replies.keep(r.answer.Reply)
 				answers = append(answers, r)
 			}
 		}
-		if err == nil && whole && len(answers) < forwardBatchMax && in.frames.Ready() {
+		if err == nil && whole && len(answers) < forwardBatchMax && in.ready() {
 			continue
 		}
 		if takeErr := l.takeAnswers(answers); err == nil {
@@ -443,6 +464,27 @@ func (l *forwardLink) readAnswers(conn *Conn) error {
 		clear(answers)
 		answers = answers[:0]
 	}
+}
+
+// replyMemory is where replies are copied to: small ones share a piece of memory, which goes with the last of them.
+type replyMemory []byte
+
+// Bounds of the memory of replies.
+const (
+	replyMemoryBytes = 4 << 10 // of a piece
+	replySharedBytes = 256     // a larger reply has a piece of its own
+)
+
+func (m *replyMemory) keep(reply []byte) []byte {
+	if len(reply) > replySharedBytes {
+		return bytes.Clone(reply)
+	}
+	if len(reply) > cap(*m)-len(*m) {
+		*m = make([]byte, 0, replyMemoryBytes)
+	}
+	start := len(*m)
+	*m = append(*m, reply...)
+	return (*m)[start:len(*m):len(*m)]
 }
 
 // takeAnswers ends the commands that were answered. One that comes too late says nothing any more.

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bufio"
 	"fmt"
 	"runtime"
 	"sync"
@@ -9,7 +8,6 @@ import (
 	"time"
 
 	"github.com/neargrid/neargrid/cluster/core"
-	"github.com/neargrid/neargrid/protocol"
 )
 
 // forwardStream is a Forward stream that a peer has opened. The goroutine that reads it calls Execute; answers gather in mu.out,
@@ -26,9 +24,9 @@ type forwardStream struct {
 
 	mu struct {
 		sync.Mutex
-		out   []byte // frames of answers; <= forwardOutMax, but for a larger one that is alone
-		idle  bool   // the writer waits to be woken
-		ended bool   // answers go nowhere any more
+		out   frameWriter // of answers; its bytes are <= forwardOutMax, but for a larger one that is alone
+		idle  bool        // the writer waits to be woken
+		ended bool        // answers go nowhere any more
 	}
 }
 
@@ -61,7 +59,7 @@ func (f *Forwarder) serve(conn *Conn) {
 	defer f.leave(s)
 	s.slept = f.sleeps()
 	f.running.Go(s.write)
-	in := newForwardReader(conn)
+	in := newStreamReader(conn)
 	for !conn.closed.Load() {
 		kind, message, err := in.next()
 		if err == nil {
@@ -71,7 +69,7 @@ func (f *Forwarder) serve(conn *Conn) {
 			f.log.Debug("forward stream ended", "from", s.from.String(), "error", err)
 			return
 		}
-		if f.config.Idle != nil && !in.frames.Ready() {
+		if f.config.Idle != nil && !in.ready() {
 			f.config.Idle()
 		}
 	}
@@ -111,7 +109,7 @@ func (f *Forwarder) leave(s *forwardStream) {
 // end ends the stream; again is no error.
 func (s *forwardStream) end() {
 	s.mu.Lock()
-	s.mu.ended, s.mu.out = true, nil
+	s.mu.ended, s.mu.out = true, frameWriter{}
 	s.mu.Unlock()
 	s.conn.Close()
 	signal(s.wake)
@@ -159,26 +157,27 @@ func (c *forwardServed) release() {
 func (s *forwardStream) answer(id uint64, a Answer) {
 	size := answerHeaderMax + len(a.Reply)
 	var large []byte
-	if size > protocol.FrameSizeMax {
-		large = appendFrames(nil, messageKind(forwardAnswer), appendAnswer(make([]byte, 0, size), id, &a))
+	if size+2 > frameSharedBytes {
+		large = appendAnswer(make([]byte, 0, size), id, &a)
 	}
 	s.mu.Lock()
 	if s.mu.ended {
 		s.mu.Unlock()
 		return
 	}
-	start := len(s.mu.out)
-	if start > 0 && start+size > forwardOutMax {
+	out := &s.mu.out
+	if gathered := len(out.buf); gathered > 0 && gathered+size > forwardOutMax {
 		s.mu.Unlock()
-		s.f.log.Debug("a peer does not take its answers", "peer", s.from.String(), "bytes", start)
+		s.f.log.Debug("a peer does not take its answers", "peer", s.from.String(), "bytes", gathered)
 		s.end()
 		return
 	}
-	if large == nil {
-		s.mu.out = appendAnswer(protocol.BeginFrame(s.mu.out, uint8(forwardAnswer), 0), id, &a)
-		s.mu.out = protocol.EndFrame(s.mu.out, start)
+	if large != nil {
+		out.add(messageKind(forwardAnswer), large)
 	} else {
-		s.mu.out = append(s.mu.out, large...)
+		out.begin(messageKind(forwardAnswer), size)
+		out.buf = appendAnswer(out.buf, id, &a)
+		out.end()
 	}
 	wake := s.mu.idle
 	s.mu.idle = false
@@ -193,9 +192,10 @@ func (s *forwardStream) write() {
 	var buf []byte
 	for {
 		s.mu.Lock()
-		out, ended := s.mu.out, s.mu.ended
+		s.mu.out.flush()
+		out, ended := s.mu.out.buf, s.mu.ended
 		if s.mu.idle = len(out) == 0; !s.mu.idle {
-			s.mu.out = keepBuffer(buf)
+			s.mu.out.buf = keepBuffer(buf)
 		}
 		s.mu.Unlock()
 		switch {
@@ -223,11 +223,6 @@ func (f *Forwarder) sleeps() uint64 {
 		return 0
 	}
 	return f.config.Sleeps()
-}
-
-// newForwardReader reads messages from a Forward stream.
-func newForwardReader(conn *Conn) messageReader {
-	return messageReader{frames: protocol.NewFrameReader(bufio.NewReaderSize(conn, forwardReadBytes))}
 }
 
 // writeForwards writes frames. Every piece must get away in time.

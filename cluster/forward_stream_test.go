@@ -51,6 +51,8 @@ func TestForwardMalformed(t *testing.T) {
 		"kind":           forwardFrame(forwardCommand, 0, changed(8, byte(forwardKinds))),
 		"many arguments": forwardFrame(forwardCommand, 0, binary.AppendUvarint(bytes.Clone(command[:len(command)-3]), 1<<62)),
 		"long argument":  forwardFrame(forwardCommand, 0, binary.AppendUvarint(bytes.Clone(command[:len(command)-2]), 1<<62)),
+		"many, of none":  forwardFrame(forwardCommand, manyMessages, nil),
+		"many, cut":      forwardFrame(forwardCommand, manyMessages, append([]byte{byte(len(command)) + 1, 0}, command...)),
 		"mixed": append(forwardFrame(forwardCommand, moreFollows, command),
 			forwardFrame(forwardAnswer, 0, command)...),
 	} {
@@ -100,7 +102,7 @@ func TestForwardMalformedAnswers(t *testing.T) {
 				b.transport.Handle(Forward, func(c *Conn) {
 					defer c.Close()
 					streams++
-					in := newForwardReader(c)
+					in := newStreamReader(c)
 					for {
 						_, message, err := in.next()
 						if err != nil {
@@ -229,6 +231,7 @@ func FuzzForwardMessage(f *testing.F) {
 	f.Add(append(forwardFrame(forwardCommand, moreFollows, make([]byte, 20)), forwardFrame(forwardCommand, 0, nil)...))
 	f.Add(appendForwarded(nil, 1, &Forwarded{Partition: -1, First: true, Args: [][]byte{{}}}))
 	f.Add(appendAnswer(nil, 1, &Answer{Reply: []byte("OK")}))
+	f.Add(forwardFrame(forwardAnswer, manyMessages, append([]byte{11, 0}, appendAnswer(nil, 1, &Answer{Reply: []byte("OK")})...)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		in := messageReader{frames: protocol.NewFrameReader(bytes.NewReader(b))}
 		for {

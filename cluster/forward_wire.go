@@ -101,15 +101,14 @@ func appendAnswer(dst []byte, id uint64, a *Answer) []byte {
 	return dst
 }
 
-// decodeAnswer reads an answer; its Reply is a copy.
+// decodeAnswer reads an answer; its Reply is a part of b.
 func decodeAnswer(b []byte) (id uint64, a Answer, err error) {
 	r := wireReader{b: b}
 	id = r.fixed()
 	switch a.Outcome = Outcome(r.byte()); {
 	case r.bad:
 	case a.Outcome == Executed:
-		a.Reply = append([]byte(nil), r.b...)
-		r.b = nil
+		a.Reply, r.b = r.b, nil
 	case a.Outcome == NotExecuted:
 		a.Version = r.uint()
 	case a.Outcome != Unknown:

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/neargrid/neargrid/cluster/core"
-	"github.com/neargrid/neargrid/protocol"
 )
 
 // link is the Data stream to one peer: what this node's primaries have for it, and its answers. One goroutine writes what has
@@ -180,10 +179,10 @@ func (l *link) connect() error {
 // readAcks takes the peer's answers. Who waited for what they commit is told once all that came together is read: the loop that is
 // woken then has more than one reply to send.
 func (l *link) readAcks(conn *Conn) error {
-	in := messageReader{frames: protocol.NewFrameReader(conn)}
+	in := newStreamReader(conn)
 	var over []*waiter
 	for {
-		if len(over) > 0 && (len(over) >= ackBatchMax || !in.frames.Ready()) {
+		if len(over) > 0 && (len(over) >= ackBatchMax || !in.ready()) {
 			over = tellCommitted(over)
 		}
 		kind, message, err := in.next()
@@ -236,6 +235,10 @@ const ackBatchMax = 1024
 type dataStream struct {
 	conn    *Conn
 	writing sync.Mutex
+
+	// Of the goroutine that reads it.
+	append core.Append // the one that is being taken
+	out    frameWriter // answers to what has come together
 }
 
 func (s *dataStream) send(out []byte) error {
@@ -253,12 +256,11 @@ func (s *dataStream) send(out []byte) error {
 func (r *Replicator) serve(conn *Conn) {
 	defer conn.Close()
 	s := &dataStream{conn: conn}
-	in := messageReader{frames: protocol.NewFrameReader(conn)}
-	var out []byte
+	in := newStreamReader(conn)
 	for {
 		kind, message, err := in.next()
 		if err == nil {
-			out, err = r.take(out, s, kind, message)
+			err = r.take(s, kind, message)
 		}
 		if err != nil {
 			if r.closing.Err() == nil {
@@ -266,47 +268,53 @@ func (r *Replicator) serve(conn *Conn) {
 			}
 			return
 		}
-		if len(out) == 0 || in.frames.Ready() {
+		if len(s.out.buf) == 0 || in.ready() {
 			continue
 		}
-		if err := s.send(out); err != nil {
+		s.out.flush()
+		if err := s.send(s.out.buf); err != nil {
 			return
 		}
-		out = out[:0]
+		s.out.buf = s.out.buf[:0]
 	}
 }
 
-// take has a replica take one message, and appends what it answers.
-func (r *Replicator) take(out []byte, s *dataStream, kind messageKind, message []byte) ([]byte, error) {
+// take has replicas take one message, and gathers what they answer.
+func (r *Replicator) take(s *dataStream, kind messageKind, message []byte) error {
 	from := s.conn.Peer.Member
 	switch kind {
 	case appendMessage:
-		m, err := decodeAppend(message)
-		if err != nil || m.Partition >= len(r.replicas) {
-			return nil, fmt.Errorf("append: %w", errMessage)
+		m := &s.append
+		if err := decodeAppend(message, m); err != nil || m.Partition >= len(r.replicas) {
+			return fmt.Errorf("append: %w", errMessage)
 		}
 		m.From, m.To = from, r.self
-		a := r.replicas[m.Partition]
-		return a.answer(out, from, a.takeAppend(&m, s)), nil
+		r.replicas[m.Partition].takeAppend(m, s, &s.out)
+		if clear(m.Entries); cap(m.Entries) > entriesKeep { // the log has their payloads
+			m.Entries = nil
+		}
+		return nil
 	case chunkMessage:
 		m, err := decodeChunk(message)
 		if err != nil || m.Partition >= len(r.replicas) {
-			return nil, fmt.Errorf("chunk: %w", errMessage)
+			return fmt.Errorf("chunk: %w", errMessage)
 		}
 		m.From, m.To = from, r.self
-		a := r.replicas[m.Partition]
-		return a.answer(out, from, a.event(func(rep *core.Replica) core.Step { return rep.OnChunk(m) })), nil
+		r.replicas[m.Partition].takeChunk(&m, &s.out)
+		return nil
 	case digestMessage:
 		d, err := decodeDigest(message)
 		if err != nil || d.Partition >= len(r.replicas) {
-			return nil, fmt.Errorf("digest: %w", errMessage)
+			return fmt.Errorf("digest: %w", errMessage)
 		}
-		a := r.replicas[d.Partition]
-		a.takeQuestion(from, d)
-		return a.answer(out, from, nil), nil
+		r.replicas[d.Partition].takeQuestion(from, d, &s.out)
+		return nil
 	}
-	return nil, fmt.Errorf("%w: kind %d", errMessage, kind)
+	return fmt.Errorf("%w: kind %d", errMessage, kind)
 }
+
+// entriesKeep: a larger array of entries is not kept from one message to the next.
+const entriesKeep = 256
 
 // earlyAppend is what a new primary has asked before its row was applied here, and where the answer goes.
 type earlyAppend struct {
@@ -316,14 +324,31 @@ type earlyAppend struct {
 
 // takeAppend has the replica take what a primary sends. A primary that was told of its row before this node asks too early; unanswered
 // it would ask again after a while only, and until then nothing that it executes is committed. So the newest such question waits.
-func (a *replica) takeAppend(m *core.Append, s *dataStream) *core.Ack {
-	return a.event(func(rep *core.Replica) core.Step {
-		if rep.Early(m) {
-			a.early = &earlyAppend{*m, s}
-			return core.Step{}
-		}
-		return rep.OnAppend(*m)
-	})
+//
+// It comes with every command of a client, so it does what event does and no more: when commands may be executed here does not change by it.
+func (a *replica) takeAppend(m *core.Append, s *dataStream, out *frameWriter) {
+	a.order.Lock()
+	defer a.order.Unlock()
+	a.mu.Lock()
+	if a.mu.Early(m) {
+		a.early = &earlyAppend{*m, s}
+		a.early.message.Entries = nil // it has none
+		a.mu.Unlock()
+		return
+	}
+	for i := range m.Entries {
+		m.Entries[i].Payload = a.keepLocked(m.Entries[i].Payload)
+	}
+	step := a.mu.OnAppend(*m)
+	a.mu.Unlock()
+	a.answer(out, m.From, a.carryOut(step))
+}
+
+// takeChunk has the replica take a stretch of a walk.
+func (a *replica) takeChunk(c *core.Chunk, out *frameWriter) {
+	a.order.Lock()
+	defer a.order.Unlock()
+	a.answer(out, c.From, a.eventOrdered(func(rep *core.Replica) core.Step { return rep.OnChunk(*c) }))
 }
 
 // answerEarly answers what was asked too early, once the row is applied. order is held.
@@ -334,9 +359,10 @@ func (a *replica) answerEarly() {
 	}
 	a.early = nil
 	a.r.running.Go(func() {
-		out := a.answer(nil, early.message.From, a.takeAppend(&early.message, early.stream))
-		if len(out) > 0 {
-			_ = early.stream.send(out) // the primary asks again on another stream
+		var out frameWriter
+		a.takeAppend(&early.message, early.stream, &out)
+		if out.flush(); len(out.buf) > 0 {
+			_ = early.stream.send(out.buf) // the primary asks again on another stream
 		}
 	})
 }

@@ -115,18 +115,19 @@ func (l *link) writeNow() bool {
 // gather appends what partitions have for the peer, up to about maxBytes. Without tx it leaves chunks alone, which take the partition's
 // lock. all tells whether nothing is left.
 func (l *link) gather(buf []byte, maxBytes int, tx *partition.Tx) (out []byte, all bool) {
+	w := frameWriter{buf: buf}
 	all = true
-	for first := -1; len(buf) < maxBytes; {
+	for first := -1; len(w.buf) < maxBytes; {
 		p, ok := l.take()
 		if !ok {
-			return buf, all
+			w.flush()
+			return w.buf, all
 		}
 		if p == first { // only what was left alone is left
 			l.note(p)
-			return buf, false
+			break
 		}
-		var more bool
-		if buf, more = l.r.replicas[p].pull(l.to, buf, len(buf)+linkWriteBytes, tx); more {
+		if l.r.replicas[p].pull(l.to, &w, len(w.buf)+linkWriteBytes, tx) {
 			l.note(p)
 			all = false
 			if first < 0 {
@@ -134,7 +135,8 @@ func (l *link) gather(buf []byte, maxBytes int, tx *partition.Tx) (out []byte, a
 			}
 		}
 	}
-	return buf, false
+	w.flush()
+	return w.buf, false
 }
 
 // write sends what gathers until the stream breaks.

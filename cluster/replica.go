@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sync"
@@ -76,15 +77,32 @@ const payloadBytes = 8 << 10
 
 // payloadLocked is a batch as the log keeps it.
 func (a *replica) payloadLocked(b partition.Batch) []byte {
-	if need := len(b.Effects) + batchHeadBytes; need > cap(a.mu.payloads)-len(a.mu.payloads) {
-		if need > payloadBytes/4 {
-			return partition.AppendBatch(make([]byte, 0, need), b)
-		}
+	need := len(b.Effects) + batchHeadBytes
+	if need > payloadBytes/4 {
+		return partition.AppendBatch(make([]byte, 0, need), b)
+	}
+	free := a.payloadRoomLocked(need)
+	payload := partition.AppendBatch(free, b)
+	a.mu.payloads = a.mu.payloads[:len(a.mu.payloads)+len(payload)]
+	return payload[:len(payload):len(payload)]
+}
+
+// keepLocked is a copy of a payload, as the log keeps it.
+func (a *replica) keepLocked(payload []byte) []byte {
+	if len(payload) > payloadBytes/4 {
+		return bytes.Clone(payload)
+	}
+	kept := append(a.payloadRoomLocked(len(payload)), payload...)
+	a.mu.payloads = a.mu.payloads[:len(a.mu.payloads)+len(kept)]
+	return kept[:len(kept):len(kept)]
+}
+
+// payloadRoomLocked is where the log's next payload of at most need bytes goes.
+func (a *replica) payloadRoomLocked(need int) []byte {
+	if need > cap(a.mu.payloads)-len(a.mu.payloads) {
 		a.mu.payloads = make([]byte, 0, payloadBytes)
 	}
-	start := len(a.mu.payloads)
-	a.mu.payloads = partition.AppendBatch(a.mu.payloads, b)
-	return a.mu.payloads[start:len(a.mu.payloads):len(a.mu.payloads)]
+	return a.mu.payloads[len(a.mu.payloads):]
 }
 
 // batchHeadBytes is at least what a batch takes beside its effects.
@@ -235,6 +253,11 @@ func (a *replica) tick(tx *partition.Tx) {
 func (a *replica) event(f func(rep *core.Replica) core.Step) *core.Ack {
 	a.order.Lock()
 	defer a.order.Unlock()
+	return a.eventOrdered(f)
+}
+
+// eventOrdered is event where order is held.
+func (a *replica) eventOrdered(f func(rep *core.Replica) core.Step) *core.Ack {
 	a.r.leases.RLock()
 	a.mu.Lock()
 	s := f(a.mu.Replica)
@@ -258,9 +281,12 @@ func (a *replica) carryOut(s core.Step) *core.Ack {
 		a.r.config.OnFailure(fmt.Errorf("partition %d: %w", a.id, err))
 		return nil
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.lightLocked(s)
+	clear(s.Apply) // they hold what the log may let go of
+	if s.Committed || len(s.Ready) > 0 || len(s.Propose) > 0 {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.lightLocked(s)
+	}
 	return s.Answer
 }
 
@@ -293,15 +319,14 @@ func (a *replica) change(s core.Step) error {
 	return nil
 }
 
-// pull appends what there is to send to a copy, as frames, up to about maxBytes; more tells whether there may be more. Without tx it
-// leaves chunks alone.
-func (a *replica) pull(to core.Member, buf []byte, maxBytes int, tx *partition.Tx) (out []byte, more bool) {
-	var scratch []byte
-	for len(buf) < maxBytes {
+// pull gathers what there is to send to a copy, up to about maxBytes; more tells whether there may be more. Without tx it leaves chunks
+// alone.
+func (a *replica) pull(to core.Member, out *frameWriter, maxBytes int, tx *partition.Tx) (more bool) {
+	for len(out.buf) < maxBytes {
 		a.mu.Lock()
 		if d, ask := a.mu.verify.next(to); ask {
 			a.mu.Unlock()
-			buf = appendFrames(buf, digestMessage, appendDigest(nil, &d))
+			out.add(digestMessage, appendDigest(nil, &d))
 			continue
 		}
 		m, ok := a.mu.Pull(to, a.r.config.Now())
@@ -309,42 +334,47 @@ func (a *replica) pull(to core.Member, buf []byte, maxBytes int, tx *partition.T
 		a.mu.Unlock()
 		switch {
 		case ok:
-			scratch = appendAppend(scratch[:0], &m)
-			buf = appendFrames(buf, appendMessage, scratch)
+			if size := appendSizeMax(&m); out.begin(appendMessage, size) {
+				out.buf = appendAppend(out.buf, &m)
+				out.end()
+			} else {
+				out.add(appendMessage, appendAppend(make([]byte, 0, size), &m))
+			}
 		case chunk && tx == nil:
-			return buf, true
+			return true
 		case chunk:
-			if buf, ok = a.pullChunk(to, buf, tx); !ok {
-				return buf, false
+			if !a.pullChunk(to, out, tx) {
+				return false
 			}
 		default:
-			return buf, false
+			return false
 		}
 	}
-	return buf, true
+	return true
 }
 
 // chunkBytes is the size of a walk's chunks, about: how long the partition's lock is held for one.
 const chunkBytes = 64 << 10
 
 // pullChunk cuts a chunk under the partition's lock, so that nothing is executed between it and its place in the log.
-func (a *replica) pullChunk(to core.Member, buf []byte, tx *partition.Tx) ([]byte, bool) {
+func (a *replica) pullChunk(to core.Member, out *frameWriter, tx *partition.Tx) bool {
 	tx.Begin(0, a.id)
 	defer tx.End()
 	a.mu.Lock()
 	start, ok := a.mu.WantsChunk(to)
 	a.mu.Unlock()
 	if !ok {
-		return buf, false
+		return false
 	}
 	data, end, _ := tx.AppendChunk(nil, partition.Bound(start), chunkBytes)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if again, ok := a.mu.WantsChunk(to); !ok || again != start {
-		return buf, false
+		return false
 	}
 	c := a.mu.Chunk(to, data, core.Bound(end), a.r.config.Now())
-	return appendFrames(buf, chunkMessage, appendChunk(nil, &c)), true
+	out.add(chunkMessage, appendChunk(nil, &c))
+	return true
 }
 
 // committed tells whether a batch is. What is read of commit is of the reign that is read after it, or of an earlier one that

@@ -136,8 +136,8 @@ func (a *replica) takeDigest(from core.Member, d digest) {
 	}
 }
 
-// takeQuestion has a backup answer when its data are where the primary's were.
-func (a *replica) takeQuestion(from core.Member, d digest) {
+// takeQuestion has a backup answer when its data are where the primary's were, at once where they are there already.
+func (a *replica) takeQuestion(from core.Member, d digest, out *frameWriter) {
 	a.order.Lock()
 	defer a.order.Unlock()
 	a.mu.Lock()
@@ -145,10 +145,12 @@ func (a *replica) takeQuestion(from core.Member, d digest) {
 	fits := row.Primary == from && row.Epoch == d.Epoch && row.InSync(a.r.self)
 	a.mu.Unlock()
 	if !fits {
+		a.answer(out, from, nil)
 		return // a table that one of the two has and the other not: it is asked again
 	}
 	a.question = question{from: from, asked: d}
 	a.reached(at)
+	a.answer(out, from, nil)
 }
 
 // reached answers the question once the data are at its sequence number. order is held.
@@ -163,16 +165,14 @@ func (a *replica) reached(seq uint64) {
 	}
 }
 
-// answer appends an ack, which may be nil, and the answer to a question where there is one.
-func (a *replica) answer(out []byte, to core.Member, ack *core.Ack) []byte {
-	if ack != nil {
-		out = appendFrames(out, ackMessage, appendAck(nil, ack))
+// answer gathers an ack, which may be nil, and the answer to a question where there is one. order is held.
+func (a *replica) answer(out *frameWriter, to core.Member, ack *core.Ack) {
+	if ack != nil && out.begin(ackMessage, ackSizeMax(ack)) { // there is room for reignsMax reigns, and more
+		out.buf = appendAck(out.buf, ack)
+		out.end()
 	}
-	a.order.Lock()
-	defer a.order.Unlock()
 	if q := &a.question; q.answered && q.from == to {
-		out = appendFrames(out, digestAnswer, appendDigest(nil, &q.asked))
+		out.add(digestAnswer, appendDigest(nil, &q.asked))
 		*q = question{}
 	}
-	return out
 }

@@ -24,8 +24,11 @@ const (
 	digestAnswer  messageKind = 5
 )
 
-// moreFollows is the flag of a frame whose message goes on in the next one (R18).
-const moreFollows = 1
+// Flags of a frame.
+const (
+	moreFollows  = 1 // its message goes on in the next one (R18)
+	manyMessages = 2 // it has several whole messages
+)
 
 // messageSizeMax bounds a message that is put together from frames: as large as a batch or one key's value may be.
 const messageSizeMax = 1 << 32
@@ -42,13 +45,75 @@ func appendFrames(dst []byte, kind messageKind, message []byte) []byte {
 	return protocol.AppendFrame(dst, protocol.Frame{Type: uint8(kind), Payload: message})
 }
 
+// frameWriter gathers messages as frames. Small messages of one kind that follow each other share a frame, each with its length, in two
+// bytes, before it: a frame of its own costs more than most of what nodes have to say about one command.
+type frameWriter struct {
+	buf     []byte
+	shared  bool        // a frame goes on that messages share
+	start   int         // of that frame, in buf
+	kind    messageKind // of its messages
+	message int         // where the message that is being written has its length, in buf
+}
+
+// frameSharedBytes bounds the payload of a frame that messages share.
+const frameSharedBytes = 16 << 10
+
+// begin makes room for a message of at most size bytes in a frame that is shared: the caller appends it to buf, and calls end. It returns
+// false where that is too large: then the message is to be added.
+func (w *frameWriter) begin(kind messageKind, size int) bool {
+	size += 2
+	if size > frameSharedBytes {
+		return false
+	}
+	if w.shared && (w.kind != kind || len(w.buf)-w.start-protocol.FrameHeaderSize+size > frameSharedBytes) {
+		w.flush()
+	}
+	if !w.shared {
+		w.shared, w.start, w.kind = true, len(w.buf), kind
+		w.buf = protocol.BeginFrame(w.buf, uint8(kind), manyMessages)
+	}
+	w.message = len(w.buf)
+	w.buf = append(w.buf, 0, 0)
+	return true
+}
+
+// end completes a message.
+func (w *frameWriter) end() {
+	binary.LittleEndian.PutUint16(w.buf[w.message:], uint16(len(w.buf)-w.message-2))
+}
+
+// add gathers a message of any size in frames of its own.
+func (w *frameWriter) add(kind messageKind, message []byte) {
+	w.flush()
+	w.buf = appendFrames(w.buf, kind, message)
+}
+
+// flush completes the frame that goes on. Without it buf is not to be sent.
+func (w *frameWriter) flush() {
+	if w.shared {
+		w.buf, w.shared = protocol.EndFrame(w.buf, w.start), false
+	}
+}
+
 // messageReader puts messages together from a stream's frames.
 type messageReader struct {
 	frames *protocol.FrameReader
 	parts  []byte      // of a message that goes on
-	kind   messageKind // its kind, if goesOn
+	kind   messageKind // its kind, if goesOn; or that of many
 	goesOn bool
+	many   []byte // of a frame with several messages: those that were not returned yet
 }
+
+// newStreamReader reads messages from a stream on which much comes at a time.
+func newStreamReader(conn *Conn) messageReader {
+	return messageReader{frames: protocol.NewFrameReaderSize(conn, streamReadBytes)}
+}
+
+// streamReadBytes is the size of a stream's read buffer: what one read brings is executed, and answered, together.
+const streamReadBytes = 64 << 10
+
+// ready tells whether a frame, or what is left of one, can be taken without reading.
+func (r *messageReader) ready() bool { return len(r.many) > 0 || r.frames.Ready() }
 
 // next returns a message, valid until the next call.
 func (r *messageReader) next() (kind messageKind, message []byte, err error) {
@@ -58,8 +123,12 @@ func (r *messageReader) next() (kind messageKind, message []byte, err error) {
 	return kind, message, err
 }
 
-// frame takes one frame. It returns a message, valid until the next call, where that was its last one.
+// frame takes one frame, or one message of several in a frame. It returns a message, valid until the next call, where that was its last one.
 func (r *messageReader) frame() (kind messageKind, message []byte, whole bool, err error) {
+	if len(r.many) > 0 {
+		message, err = r.oneOfMany()
+		return r.kind, message, true, err
+	}
 	if !r.goesOn {
 		r.parts = r.parts[:0]
 		if cap(r.parts) > messageKeepBytes {
@@ -69,6 +138,14 @@ func (r *messageReader) frame() (kind messageKind, message []byte, whole bool, e
 	f, err := r.frames.Next()
 	if err != nil {
 		return 0, nil, false, err
+	}
+	if f.Flags&manyMessages != 0 {
+		if r.goesOn || f.Flags&moreFollows != 0 || len(f.Payload) == 0 {
+			return 0, nil, false, fmt.Errorf("%w: a frame of many messages that is a part of one, or has none", errMessage)
+		}
+		r.kind, r.many = messageKind(f.Type), f.Payload
+		message, err = r.oneOfMany()
+		return r.kind, message, true, err
 	}
 	more := f.Flags&moreFollows != 0
 	if !r.goesOn && !more {
@@ -85,8 +162,30 @@ func (r *messageReader) frame() (kind messageKind, message []byte, whole bool, e
 	return r.kind, r.parts, !more, nil
 }
 
+// oneOfMany takes the next message of a frame that has several.
+func (r *messageReader) oneOfMany() (message []byte, err error) {
+	if len(r.many) < 2 {
+		return nil, fmt.Errorf("%w: what is left of its frame is none", errMessage)
+	}
+	size := 2 + int(binary.LittleEndian.Uint16(r.many))
+	if size > len(r.many) {
+		return nil, fmt.Errorf("%w: it is longer than its frame", errMessage)
+	}
+	message, r.many = r.many[2:size:size], r.many[size:]
+	return message, nil
+}
+
 // messageKeepBytes: a larger buffer is not kept from one message to the next.
 const messageKeepBytes = 1 << 20
+
+// appendSizeMax bounds the size of an append.
+func appendSizeMax(a *core.Append) int {
+	size := 8 * binary.MaxVarintLen64
+	for i := range a.Entries {
+		size += 3*binary.MaxVarintLen64 + len(a.Entries[i].Payload)
+	}
+	return size
+}
 
 func appendAppend(dst []byte, a *core.Append) []byte {
 	for _, v := range []uint64{uint64(a.Partition), a.Reign, a.Stint, a.Prev, a.PrevEpoch, a.Commit, a.Ticket, uint64(len(a.Entries))} {
@@ -101,19 +200,18 @@ func appendAppend(dst []byte, a *core.Append) []byte {
 	return dst
 }
 
-// decodeAppend reads an append. The payloads are copies: the log keeps them.
-func decodeAppend(b []byte) (a core.Append, err error) {
+// decodeAppend reads an append into a. The payloads are parts of b, and the array of the entries is used again.
+func decodeAppend(b []byte, a *core.Append) error {
 	r := wireReader{b: b}
+	*a = core.Append{Entries: a.Entries[:0]}
 	a.Partition = int(r.uint())
 	a.Reign, a.Stint, a.Prev, a.PrevEpoch, a.Commit, a.Ticket = r.uint(), r.uint(), r.uint(), r.uint(), r.uint(), r.uint()
 	count := r.uint()
-	payloads := append([]byte(nil), r.b...)
-	r.b = payloads
 	for i := uint64(0); i < count && !r.bad; i++ {
 		e := core.Entry{Seq: a.Prev + 1 + i, Epoch: r.uint(), TimeMs: int64(r.uint()), Payload: r.bytes()}
 		a.Entries = append(a.Entries, e)
 	}
-	return a, r.end("append")
+	return r.end("append")
 }
 
 func appendChunk(dst []byte, c *core.Chunk) []byte {
@@ -136,6 +234,9 @@ func decodeChunk(b []byte) (c core.Chunk, err error) {
 	c.Data = r.bytes()
 	return c, r.end("chunk")
 }
+
+// ackSizeMax bounds the size of an ack.
+func ackSizeMax(a *core.Ack) int { return (9+2*len(a.Position.Reigns))*binary.MaxVarintLen64 + 8 }
 
 func appendAck(dst []byte, a *core.Ack) []byte {
 	rejected := uint64(0)

@@ -108,6 +108,12 @@ const frameBufferMin = 4 << 10 // bytes
 // NewFrameReader reads frames from src.
 func NewFrameReader(src io.Reader) *FrameReader { return &FrameReader{src: src} }
 
+// NewFrameReaderSize is NewFrameReader with a buffer of at least size bytes from the start, for streams on which much comes at a time: what
+// one read has brought is what Ready knows of.
+func NewFrameReaderSize(src io.Reader, size int) *FrameReader {
+	return &FrameReader{src: src, buf: make([]byte, 0, size)}
+}
+
 // Next returns the next frame; its payload is valid until the next call. After an error of the stream, such as a deadline,
 // what has arrived of a frame is kept and Next may be called again. The end of the stream is io.EOF between frames, and
 // io.ErrUnexpectedEOF within one.

@@ -232,11 +232,16 @@ type task struct {
 // newTask makes a task of the command, with arguments that are its own.
 func (c *Call) newTask(kind ForwardKind, args [][]byte, parts []int) *task {
 	s := c.s
-	return &task{
-		srv: c.srv, kind: kind, row: c.Row, args: args, parts: slices.Clone(parts), db: s.db, resp: c.W.Resp,
+	own := &struct {
+		task
+		part [1]int // room for t.parts, as most commands have one
+	}{}
+	own.task = task{
+		srv: c.srv, kind: kind, row: c.Row, args: args, parts: append(own.part[:0], parts...), db: s.db, resp: c.W.Resp,
 		cluster: s.info.Cluster, deadline: c.now + commandTimeMax, silent: s.replies != replyOn,
 		by: c.by, track: c.track, origin: c.origin, drops: c.by != nil && (c.track != nil || c.by.mu.bcast),
 	}
+	return &own.task
 }
 
 // writes tells whether the task may change data.
@@ -299,7 +304,7 @@ func (t *task) attempt(done func(Answer)) {
 	case t.cluster:
 		done(Answer{Outcome: Executed, Reply: errorReply(t.movedTo(top, owner))})
 	default:
-		t.forward(owner, done)
+		t.forward(owner, &Forwarded{}, done)
 	}
 }
 
@@ -315,8 +320,9 @@ func (t *task) movedTo(top *Topology, owner NodeID) string {
 	return top.moved(owner, t.args[keys[0]])
 }
 
-func (t *task) forward(to NodeID, done func(Answer)) {
-	f := &Forwarded{
+// forward hands the task to the router, in f.
+func (t *task) forward(to NodeID, f *Forwarded, done func(Answer)) {
+	*f = Forwarded{
 		Session: t.session, First: t.first, DB: t.db, Resp: t.resp, Kind: t.kind, Args: t.args,
 		Timeout: t.deadline - t.srv.clock(), Partition: t.parts[0], By: nameOrigin(t.origin),
 	}
@@ -473,6 +479,27 @@ type flight struct {
 	count int
 }
 
+// voyage is a task that another node has.
+type voyage struct {
+	s         *Session
+	t         *task
+	to        NodeID
+	forwarded Forwarded
+	state     atomic.Uint32
+	answer    Answer
+}
+
+// landings are the voyages of a session that are over, until its loop looks at them: once for all that ended together.
+type landings struct {
+	sync.Mutex
+	over  []*voyage
+	spare []*voyage // the loop's: what over was before, to be filled next
+	look  func()    // is Session.landAll
+}
+
+// landingsKeep: a longer list of voyages is not used again.
+const landingsKeep = 64
+
 // with tells whether a command on one of some partitions is under way.
 func (t *travels) with(parts []int) bool {
 	if t.count == 0 {
@@ -522,6 +549,7 @@ func (s *Session) fly(t *task, to NodeID) {
 	v := &s.travels
 	if v.flights == nil {
 		v.flights, v.byNode = map[int]flight{}, map[NodeID]int{}
+		s.landings.look = s.landAll
 	}
 	t.first = v.byNode[to] == 0
 	v.byNode[to]++
@@ -532,16 +560,42 @@ func (s *Session) fly(t *task, to NodeID) {
 	for _, p := range t.parts {
 		v.flights[p] = flight{to, v.flights[p].count + 1}
 	}
-	var state atomic.Uint32
-	t.forward(to, func(a Answer) {
-		if a.Outcome == NotExecuted && state.CompareAndSwap(flightBegins, flightRefused) {
-			return
-		}
-		s.loop.Post(func() { s.landed(t, to, a) })
-	})
-	if !state.CompareAndSwap(flightBegins, flightSent) {
+	voy := &voyage{s: s, t: t, to: to}
+	t.forward(to, &voy.forwarded, voy.answered)
+	if !voy.state.CompareAndSwap(flightBegins, flightSent) {
 		s.land(t, to)
 		s.park(t)
+	}
+}
+
+// answered is told, once, what has become of the task.
+func (v *voyage) answered(a Answer) {
+	if a.Outcome == NotExecuted && v.state.CompareAndSwap(flightBegins, flightRefused) {
+		return
+	}
+	v.answer = a
+	l := &v.s.landings
+	l.Lock()
+	l.over = append(l.over, v)
+	first := len(l.over) == 1
+	l.Unlock()
+	if first {
+		v.s.loop.Post(l.look)
+	}
+}
+
+// landAll takes the answers that have come.
+func (s *Session) landAll() {
+	s.landings.Lock()
+	over := s.landings.over
+	s.landings.over, s.landings.spare = s.landings.spare, nil
+	s.landings.Unlock()
+	for i, v := range over {
+		over[i] = nil
+		s.landed(v.t, v.to, v.answer)
+	}
+	if cap(over) <= landingsKeep {
+		s.landings.spare = over[:0]
 	}
 }
 

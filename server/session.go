@@ -1,6 +1,7 @@
 package server
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,11 +32,12 @@ type Session struct {
 	info connInfo
 	id   int64
 
-	reader protocol.Reader
-	in     []byte // input that is not executed yet: an incomplete command, or what waits behind a barrier
-	out    []byte // replies ready to be sent; sent of it are gone
-	sent   int
-	queue  []segment // from the first pending reply on; queue[0] is never ready
+	reader   protocol.Reader
+	in       []byte // input that is not executed yet: an incomplete command, or what waits behind a barrier
+	out      []byte // replies ready to be sent; sent of it are gone
+	sent     int
+	queue    []segment // from the first pending reply on; queue[0] is never ready
+	segments *segments // what queue begins in; nil where it is empty
 
 	unread  int  // while a command is being executed: bytes of input from its first one on
 	current int  // the same: bytes of the command itself
@@ -58,6 +60,7 @@ type Session struct {
 	watching []watched
 	noEvict  bool
 	travels  travels
+	landings landings
 	tracker  *tracker // nil: CLIENT TRACKING was never on
 	as       origin   // GRID.ORIGIN: whose changes the next command makes
 	inbox    inbox    // pushes that it is to get
@@ -269,11 +272,22 @@ func (s *Session) putBuffer(buf []byte) {
 	s.queue[len(s.queue)-1].buf = buf
 }
 
+// segments are a session's reply queue while it is short: most pipelines' are, and a session without pending replies has none.
+type segments [segmentsShared]segment
+
+const segmentsShared = 32
+
+var segmentsPool = sync.Pool{New: func() any { return new(segments) }}
+
 // pend ends the ready bytes with a reply that comes later, by Complete with the ticket returned.
 func (s *Session) pend(c *Call) (ticket uint64) {
 	s.closeGate(c)
 	s.putBuffer(c.W.Buf)
 	s.nextTicket++
+	if s.queue == nil {
+		s.segments = segmentsPool.Get().(*segments)
+		s.queue = s.segments[:0]
+	}
 	s.queue = append(s.queue, segment{ticket: s.nextTicket})
 	c.W.Buf = s.takeBuffer()
 	return s.nextTicket
@@ -295,11 +309,20 @@ func (s *Session) Complete(ticket uint64, reply []byte) {
 	clear(s.queue[:ready])
 	s.queue = s.queue[ready:]
 	if len(s.queue) == 0 {
-		s.queue = nil
+		s.dropQueue()
 	}
 	s.limitOutput(s.hardOutputLimit())
 	s.resume()
 	s.loop.Touch(s)
+}
+
+// dropQueue forgets the reply queue.
+func (s *Session) dropQueue() {
+	if s.segments != nil {
+		clear(s.segments[:])
+		segmentsPool.Put(s.segments)
+	}
+	s.queue, s.segments = nil, nil
 }
 
 // EOF is the peer's end of sending: what is complete is still answered.
@@ -359,7 +382,8 @@ func (s *Session) Closed() {
 	if s.srv.upstream != nil {
 		s.srv.upstream.Closed(uint64(s.id))
 	}
-	s.in, s.out, s.queue, s.multi = nil, nil, nil, nil
+	s.in, s.out, s.multi = nil, nil, nil
+	s.dropQueue()
 }
 
 // pendingBytes is the size of the output that waits to be sent or for its turn.

@@ -62,16 +62,23 @@ func (r *Replica) apply(s *Step) {
 		upTo = r.log.last
 	}
 	if upTo > r.applied {
-		s.Apply = append(s.Apply, r.log.entries[r.applied-r.log.base:upTo-r.log.base]...)
+		s.Apply = append(r.applying[:0], r.log.entries[r.applied-r.log.base:upTo-r.log.base]...)
+		if r.applying = s.Apply; cap(r.applying) > applyingKeep {
+			r.applying = nil
+		}
 		s.Bound = r.bound
 		r.applied = upTo
 	}
 	r.log.trim(min(r.applied, r.commit), r.opt.KeepBytes)
 }
 
+// applyingKeep: a larger array of entries to apply is not used again.
+const applyingKeep = 64
+
 // answer makes the ack of what came from the row's primary.
 func (r *Replica) answer(s *Step, ticket, match uint64, rejected bool) {
-	a := &Ack{From: r.self, To: r.row.Primary, Partition: r.Partition, Reign: r.row.Reign, Stint: r.row.StintOf(r.self), Rejected: rejected, Ticket: ticket}
+	a := &r.answered
+	*a = Ack{From: r.self, To: r.row.Primary, Partition: r.Partition, Reign: r.row.Reign, Stint: r.row.StintOf(r.self), Rejected: rejected, Ticket: ticket}
 	a.Position = Position{Match: match, Applied: r.applied, Bound: r.bound, Walk: r.walkID}
 	if rejected {
 		a.Position.Match = r.log.last

@@ -37,8 +37,8 @@ func DefaultOptions(s Settings) Options {
 	}
 }
 
-// Step is what a replica wants done after an event, in this order. The slices are the caller's, but for Ready, which is good until the
-// replica's next event.
+// Step is what a replica wants done after an event, in this order. Apply, Answer and Ready are good until the replica's next event; all of it
+// may be changed by the caller.
 type Step struct {
 	// Wipe: the store's copy is worth nothing: empty it, and go on as after sequence number 0.
 	Wipe bool
@@ -94,6 +94,10 @@ type Replica struct {
 	walkID  uint32 // the newest walk of this reign and stint
 	// promise: not to serve before, as earlier primaries may still (R8).
 	promise time.Duration
+
+	// Of a backup or learner, used again: Step.Apply's and Step.Answer's.
+	applying []Entry
+	answered Ack
 
 	// Of a primary.
 	ready []Member // Step.Ready's, used again
