@@ -196,6 +196,8 @@ func (t *transaction) away() *transaction {
 	return away
 }
 
+const errExecReply = "INDETERMINATE Executed, but there are not as many replies as commands"
+
 // joinExec executes here what stays at home of a transaction, once the rest was executed, and puts its replies where they belong. Where that
 // was not executed, this is not either. What is read in a transaction that changes how it is tracked is to be dropped.
 func (s *Session) joinExec(t *task, multi *transaction, reply []byte) []byte {
@@ -203,6 +205,9 @@ func (s *Session) joinExec(t *task, multi *transaction, reply []byte) []byte {
 		return reply
 	}
 	elements := replyElements(reply)
+	if len(elements) != len(multi.away().queue) {
+		return errorReply(errExecReply)
+	}
 	c := s.srv.calls.Get().(*Call)
 	c.s, c.now, c.multi = s, s.srv.clock(), multi
 	c.W.Buf, c.W.Resp = nil, t.resp

@@ -1,6 +1,9 @@
 package server
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestRouteExec: a transaction is executed by the node that has its keys, as a whole (R25).
 func TestRouteExec(t *testing.T) {
@@ -631,4 +634,35 @@ func TestRouteCluster(t *testing.T) {
 			[a] "1"
 		`},
 	})
+}
+
+// TestJoinExecCounts: who executed a transaction and answers too much or too little for it makes it an error, whatever else is in it.
+func TestJoinExecCounts(t *testing.T) {
+	srv, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.store.Close)
+	s := srv.newSession(noLoop{t}, connInfo{}).(*Session)
+	defer s.Closed()
+	multi := &transaction{}
+	for _, words := range []string{"get a", "client getname", "set a b"} {
+		var args [][]byte
+		for _, w := range strings.Fields(words) {
+			args = append(args, []byte(w))
+		}
+		multi.queue = append(multi.queue, queued{row: lookup(args), args: args})
+	}
+	for reply, want := range map[string]string{
+		"*2\r\n$1\r\nx\r\n+OK\r\n":        "*3\r\n$1\r\nx\r\n$-1\r\n+OK\r\n",
+		"*1\r\n$1\r\nx\r\n":               "-" + errExecReply + "\r\n",
+		"*0\r\n":                          "-" + errExecReply + "\r\n",
+		"*3\r\n$1\r\nx\r\n+OK\r\n+OK\r\n": "-" + errExecReply + "\r\n",
+		"*-1\r\n":                         "*-1\r\n",
+		"-ERR no\r\n":                     "-ERR no\r\n",
+	} {
+		if got := string(s.joinExec(&task{resp: 2}, multi, []byte(reply))); got != want {
+			t.Errorf("%q becomes %q, want %q", reply, got, want)
+		}
+	}
 }
