@@ -20,19 +20,24 @@ import (
 // TestRueidisCache: DoCache, in both modes: opt-in, which sends CLIENT CACHING YES before each reading, and BCAST with prefixes.
 func TestRueidisCache(t *testing.T) {
 	tcp, _ := startDoors(t)
-	for name, options := range map[string][]string{
-		"opt-in": nil,
-		"BCAST":  {"PREFIX", "user:", "BCAST"},
+	bcast := []string{"PREFIX", "user:", "BCAST"}
+	for name, test := range map[string]struct {
+		addr, password string
+		options        []string
+	}{
+		"opt-in":                 {tcp, clientsPassword, nil},
+		"BCAST":                  {tcp, clientsPassword, bcast},
+		"BCAST behind a sidecar": {startSidecar(t), "", bcast}, // opt-in reads within MULTI, which is not tracked there
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := rueidis.NewClient(rueidis.ClientOption{
-				InitAddress: []string{tcp}, Password: clientsPassword, ForceSingleClient: true, ClientTrackingOptions: options,
+				InitAddress: []string{test.addr}, Password: test.password, ForceSingleClient: true, ClientTrackingOptions: test.options,
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			writer := redis.NewClient(&redis.Options{Addr: tcp, Password: clientsPassword})
+			writer := redis.NewClient(&redis.Options{Addr: test.addr, Password: test.password})
 			defer writer.Close()
 			r := rueidisUser{newChecker(t), c}
 			r.ok("FLUSHALL", writer.FlushAll(r.ctx).Err())
