@@ -133,7 +133,18 @@ func (n *nearReader) call(args ...string) (testredis.Value, error) {
 // TestTrackingAtOnce: writers, expiry, a table that is too small and flushes, all at once. Numbers never fall, and when all is quiet,
 // whatever a reader still holds is what the server has.
 func TestTrackingAtOnce(t *testing.T) {
-	addr := startServer(t)
+	t.Run("server", func(t *testing.T) {
+		addr := startServer(t)
+		trackAtOnce(t, addr, addr)
+	})
+	t.Run("behind a sidecar", func(t *testing.T) {
+		addr := startServer(t)
+		trackAtOnce(t, addr, startSidecarOf(t, addr))
+	})
+}
+
+// trackAtOnce writes at one address, and reads at another.
+func trackAtOnce(t *testing.T, addr, readAt string) {
 	const keys, readers, writers, rounds = 20, 4, 2, 2000
 	name := func(i int) string { return "k" + strconv.Itoa(i) }
 	var working sync.WaitGroup
@@ -165,7 +176,7 @@ func TestTrackingAtOnce(t *testing.T) {
 	var reading sync.WaitGroup
 	quiet := make(chan struct{})
 	for r := range near {
-		conn, err := testredis.Dial(addr)
+		conn, err := testredis.Dial(readAt)
 		if err != nil {
 			t.Fatal(err)
 		}
