@@ -20,19 +20,24 @@ import (
 // TestRueidisCache: DoCache, in both modes: opt-in, which sends CLIENT CACHING YES before each reading, and BCAST with prefixes.
 func TestRueidisCache(t *testing.T) {
 	tcp, _ := startDoors(t)
-	for name, options := range map[string][]string{
-		"opt-in": nil,
-		"BCAST":  {"PREFIX", "user:", "BCAST"},
+	bcast := []string{"PREFIX", "user:", "BCAST"}
+	for name, test := range map[string]struct {
+		addr, password string
+		options        []string
+	}{
+		"opt-in":                 {tcp, clientsPassword, nil},
+		"BCAST":                  {tcp, clientsPassword, bcast},
+		"BCAST behind a sidecar": {startSidecar(t), "", bcast}, // opt-in reads within MULTI, which is not tracked there
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := rueidis.NewClient(rueidis.ClientOption{
-				InitAddress: []string{tcp}, Password: clientsPassword, ForceSingleClient: true, ClientTrackingOptions: options,
+				InitAddress: []string{test.addr}, Password: test.password, ForceSingleClient: true, ClientTrackingOptions: test.options,
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			writer := redis.NewClient(&redis.Options{Addr: tcp, Password: clientsPassword})
+			writer := redis.NewClient(&redis.Options{Addr: test.addr, Password: test.password})
 			defer writer.Close()
 			r := rueidisUser{newChecker(t), c}
 			r.ok("FLUSHALL", writer.FlushAll(r.ctx).Err())
@@ -128,7 +133,18 @@ func (n *nearReader) call(args ...string) (testredis.Value, error) {
 // TestTrackingAtOnce: writers, expiry, a table that is too small and flushes, all at once. Numbers never fall, and when all is quiet,
 // whatever a reader still holds is what the server has.
 func TestTrackingAtOnce(t *testing.T) {
-	addr := startServer(t)
+	t.Run("server", func(t *testing.T) {
+		addr := startServer(t)
+		trackAtOnce(t, addr, addr)
+	})
+	t.Run("behind a sidecar", func(t *testing.T) {
+		addr := startServer(t)
+		trackAtOnce(t, addr, startSidecarOf(t, addr))
+	})
+}
+
+// trackAtOnce writes at one address, and reads at another.
+func trackAtOnce(t *testing.T, addr, readAt string) {
 	const keys, readers, writers, rounds = 20, 4, 2, 2000
 	name := func(i int) string { return "k" + strconv.Itoa(i) }
 	var working sync.WaitGroup
@@ -160,7 +176,7 @@ func TestTrackingAtOnce(t *testing.T) {
 	var reading sync.WaitGroup
 	quiet := make(chan struct{})
 	for r := range near {
-		conn, err := testredis.Dial(addr)
+		conn, err := testredis.Dial(readAt)
 		if err != nil {
 			t.Fatal(err)
 		}

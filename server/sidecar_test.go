@@ -14,8 +14,14 @@ import (
 // startSidecar starts a server and a sidecar in front of it, which clients are to take for a server.
 func startSidecar(t *testing.T) string {
 	t.Helper()
+	return startSidecarOf(t, startServer(t))
+}
+
+// startSidecarOf starts a sidecar in front of a server.
+func startSidecarOf(t *testing.T, addr string) string {
+	t.Helper()
 	s, err := sidecar.New(sidecar.Options{
-		Join: []string{startServer(t)}, Server: server.Options{Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)},
+		Join: []string{addr}, Server: server.Options{Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)},
 	})
 	if err == nil {
 		err = s.Start()

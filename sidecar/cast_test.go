@@ -164,6 +164,26 @@ func TestBcastLost(t *testing.T) {
 	r.tellsAgain(plain, c, "bw:k")
 }
 
+// TestBcastFirst: who tracks before the grid is there is told when it begins to tell, and of what changes then.
+func TestBcastFirst(t *testing.T) {
+	var w *wire
+	r := start(t, func(o *Options) {
+		w = &wire{}
+		w.set(true)
+		o.Client.Dial = w.dial
+	})
+	r.wire = w
+	c := r.tracksByPrefix("PREFIX bi:")
+	if v := r.conn().Do(t, "GET", "bi:k"); !strings.HasPrefix(v.Text, "LOADING ") {
+		t.Errorf("GET: %s", short(v))
+	}
+	w.set(false)
+	if v := pushed(t, c); short(v) != everything {
+		t.Fatalf("told %s", short(v))
+	}
+	r.tellsAgain(r.conn(), c, "bi:k")
+}
+
 // tellsAgain writes a key until a client is told of it, and nothing else.
 func (r *rig) tellsAgain(writer, c *testredis.Conn, key string) {
 	r.Helper()
