@@ -256,7 +256,7 @@ func (n *Node) takeTable(d core.Delta) {
 	old := n.table.Load()
 	t := old.Follow(d)
 	n.table.Store(t)
-	n.progress.note(old, d.Rows, n.config.Now())
+	n.progress.note(old, t, d.Rows, n.config.Now())
 	close(n.feed.changed)
 	n.feed.changed = make(chan struct{})
 	if len(old.Rows) == 0 && len(t.Rows) > 0 {

@@ -67,7 +67,7 @@ type PartitionCounts struct {
 type MoveStatus struct {
 	UnderWay int `json:"under_way"`
 	Left     int `json:"left"` // those under way included
-	// SecondsLeft is how long the rest will take at the present rate; 0 = nothing is left, -1 = not known.
+	// SecondsLeft is how long the rest will take at the rate since it began; 0 = nothing is left, -1 = not known, as at first.
 	SecondsLeft int `json:"seconds_left"`
 }
 
@@ -285,29 +285,49 @@ const progressSeconds = 30
 type progressLog struct {
 	mu struct {
 		sync.Mutex
-		done [progressSeconds]struct{ second, moves int64 }
+		done  [progressSeconds]struct{ second, moves int64 }
+		began int64 // in which second what is under way began, after a rest; 0 = not known
 	}
 }
 
-// note counts what is done in rows that follow those of a table.
-func (l *progressLog) note(old *core.Table, rows []core.Row, now time.Duration) {
-	moves := int64(0)
+// note counts what is done in rows that follow those of a table, and gave another. What was done before a rest may have been quicker or
+// slower than what comes after it, and tells nothing.
+func (l *progressLog) note(old, t *core.Table, rows []core.Row, now time.Duration) {
+	moves, begins := int64(0), false // begins: a row is to move that was not
 	for i := range rows {
 		if p := rows[i].Partition; p < len(old.Rows) {
 			moves += movesDone(&old.Rows[p], &rows[i])
+			begins = begins || moving(&rows[i]) && !moving(&old.Rows[p])
 		}
 	}
-	if moves == 0 {
+	begins = begins && rests(old)
+	ends := moves > 0 && rests(t)
+	if moves == 0 && !begins {
 		return
 	}
 	second := int64(now / time.Second)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if begins || ends {
+		clear(l.mu.done[:])
+		l.mu.began = second
+	}
+	if moves == 0 || ends {
+		return
+	}
 	slot := &l.mu.done[second%progressSeconds]
 	if slot.second != second {
 		slot.second, slot.moves = second, 0
 	}
 	slot.moves += moves
+}
+
+// moving tells whether a row has something to do.
+func moving(r *core.Row) bool { return len(r.Learners) > 0 || !r.Target.IsZero() }
+
+// rests tells whether nothing is under way in a table, and no copy waits for being dropped.
+func rests(t *core.Table) bool {
+	return !slices.ContainsFunc(t.Rows, func(r core.Row) bool { return moving(&r) || len(r.ISR) > t.Settings.Copies })
 }
 
 // movesDone counts the copies that were filled or dropped, and the handover, between two rows of a partition.
@@ -328,12 +348,22 @@ func movesDone(old, row *core.Row) (moves int64) {
 	return moves
 }
 
-// rate is how many moves were finished in a second, since the first that is counted; 0 where there was none.
+// rateSeconds have passed before a rate is told: what was finished in less says little.
+const rateSeconds = 2
+
+// rate is how many moves were finished in a second, since what is under way began, as far as that is counted; 0 where there was none, or
+// it is not known yet.
 func (l *progressLog) rate(now time.Duration) float64 {
 	second := int64(now / time.Second)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	sum, first := int64(0), second
+	if l.mu.began > 0 {
+		if second < l.mu.began+rateSeconds {
+			return 0
+		}
+		first = max(l.mu.began, second-progressSeconds+1)
+	}
 	for i := range l.mu.done {
 		if d := &l.mu.done[i]; d.moves > 0 && d.second > second-progressSeconds {
 			sum += d.moves

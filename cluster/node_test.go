@@ -691,14 +691,35 @@ func TestProgressLog(t *testing.T) {
 	if got := l.rate(0); got != 0 {
 		t.Errorf("nothing was done, and the rate is %v", got)
 	}
-	l.note(old, []core.Row{grown}, 100*time.Second)
-	l.note(old, []core.Row{handed}, 101*time.Second) // a handover, and a drop
+	l.note(old, old, []core.Row{grown}, 100*time.Second)
+	l.note(old, old, []core.Row{handed}, 101*time.Second) // a handover, and a drop
 	for _, tt := range []struct {
 		at   time.Duration
 		want float64
 	}{{101 * time.Second, 1.5}, {102 * time.Second, 1}, {130 * time.Second, 2.0 / 30}, {200 * time.Second, 0}} {
 		if got := l.rate(tt.at); got != tt.want {
 			t.Errorf("at %s the rate is %v, want %v", tt.at, got, tt.want)
+		}
+	}
+
+	// What is done after a rest is reckoned from its beginning, by itself, and not at once.
+	rest := &core.Table{Settings: core.Settings{Copies: 2}, Rows: []core.Row{{Partition: 0, ISR: []core.Member{m("a")}}, old.Rows[1]}}
+	busy := &core.Table{Settings: rest.Settings, Rows: old.Rows}
+	for i := range 50 {
+		l.note(busy, busy, []core.Row{grown}, time.Duration(300+i/10)*time.Second)
+	}
+	l.note(busy, rest, []core.Row{handed}, 305*time.Second)
+	if got := l.rate(308 * time.Second); got != 0 {
+		t.Errorf("after a rest the rate is %v", got)
+	}
+	l.note(rest, busy, []core.Row{old.Rows[0]}, 310*time.Second)
+	l.note(busy, busy, []core.Row{handed}, 311*time.Second)
+	for _, tt := range []struct {
+		at   time.Duration
+		want float64
+	}{{311 * time.Second, 0}, {313 * time.Second, 0.5}} {
+		if got := l.rate(tt.at); got != tt.want {
+			t.Errorf("with a beginning at 310 s, at %s the rate is %v, want %v", tt.at, got, tt.want)
 		}
 	}
 }

@@ -111,8 +111,8 @@ func movesText(m cluster.MoveStatus) string {
 		return "none"
 	}
 	text := fmt.Sprintf("%d under way, %d left", m.UnderWay, m.Left)
-	if m.SecondsLeft > 0 {
-		text += ", about " + (time.Duration(m.SecondsLeft) * time.Second).String()
+	if m.SecondsLeft < 0 {
+		return text + ", time left not known yet"
 	}
-	return text
+	return text + ", about " + (time.Duration(m.SecondsLeft) * time.Second).String()
 }
