@@ -153,9 +153,6 @@ func (near *nearSim) desert() {
 	s.count("near: primary cut off from nodes and not from clients")
 	d := s.between(3*time.Second, 4500*time.Millisecond)
 	s.isolate([]NodeID{row.Primary.Node}, d)
-	if s.setup.settings.ResetLost {
-		return
-	}
 	s.count("near: client of a primary that is cut off reads one key")
 	c := near.clients[s.random.IntN(nearClients)]
 	c.content, c.only = true, key
