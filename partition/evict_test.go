@@ -194,3 +194,30 @@ func TestReleasingIsFree(t *testing.T) {
 		}
 	})
 }
+
+// TestEvictDatabases: of keys that are equally good to evict those of no database go first.
+func TestEvictDatabases(t *testing.T) {
+	for _, policy := range []Policy{AllKeysLRU, AllKeysLFU, AllKeysRandom, VolatileLRU, VolatileLFU, VolatileRandom} {
+		s := mustStore(t, Options{Partitions: 4, Seed: Seed{1, 2}})
+		tx := NewTx(s)
+		const keys, evicted = 300, 200
+		tx.BeginAll(10)
+		for tx.DB = range 2 {
+			for i := range keys {
+				tx.SetString(fmt.Append(nil, i), []byte("v"), StringAuto, 1_000_000)
+			}
+		}
+		tx.End()
+		for range evicted {
+			if !s.Evict(policy, 5, 10) {
+				t.Fatalf("%s finds nothing to evict", PolicyNames[policy])
+			}
+		}
+		tx.BeginAll(10)
+		first, second := keys-tx.Len(0), keys-tx.Len(1)
+		tx.End()
+		if first+second != evicted || min(first, second) < evicted/4 {
+			t.Errorf("%s evicts %d keys of one database and %d of the other, want about %d each", PolicyNames[policy], first, second, evicted/2)
+		}
+	}
+}

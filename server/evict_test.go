@@ -152,26 +152,6 @@ func TestEvictionOrder(t *testing.T) {
 	}
 }
 
-// TestEvictionDatabases: keys of all databases go, also where there is nothing to tell them apart by.
-func TestEvictionDatabases(t *testing.T) {
-	for _, policy := range []string{"allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-random"} {
-		withEvicting(t, 4, policy, func(e evicting) {
-			keys := names("k", 300)
-			for db := range 2 {
-				e.want("OK", "SELECT", strconv.Itoa(db))
-				e.set(keys, "EX", "1000")
-			}
-			e.squeeze(200 * 128)
-			for db := range 2 {
-				e.want("OK", "SELECT", strconv.Itoa(db))
-				if n := e.lost(keys); n < 30 {
-					t.Errorf("%s: of about 200 keys that were evicted %d were of database %d", policy, n, db)
-				}
-			}
-		})
-	}
-}
-
 // TestEvictionNoneLeft: where a policy finds nothing to evict, commands that may need memory are refused, and others are not; no
 // persistent key is touched. Each way out works at once: another policy, more memory, deleting.
 func TestEvictionNoneLeft(t *testing.T) {
