@@ -48,7 +48,7 @@
 //	ahead.go        what the commands of a pipeline will need is fetched from memory beforehand
 //	dispatch.go     from a command line to its reply
 //	router.go       what the server asks of the grid
-//	route.go        where a command is executed: here, or as a task; the order of a session
+//	route.go        where a command is executed: here, or as a task (route_task.go); route_travel.go the order of a session
 //	route_exec.go   the same for transactions and watched keys
 //	gather.go       commands over several slots, and over all keys, divided and joined
 //	away.go         a server without partitions, in front of a grid: what a sidecar is

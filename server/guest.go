@@ -1,7 +1,9 @@
 package server
 
 import (
+	"maps"
 	"sync"
+	"time"
 
 	"github.com/neargrid/neargrid/partition"
 )
@@ -15,10 +17,18 @@ type guests struct {
 // guest is one start of another node.
 type guest struct {
 	sync.Mutex
-	refusing map[uint64]struct{} // its sessions with a command that was refused, up to their next First
-	reads    *guestReader        // nil: it has had nothing tracked
+	refusing map[uint64]time.Duration // its sessions with a command that was refused, up to their next First: when that was, by the server's clock
+	sweepAt  int                      // with so many of them, those of long ago are forgotten
+	reads    *guestReader             // nil: it has had nothing tracked
 	gone     bool
 }
+
+// Sessions end without a word, so not each has another First. What was sent behind a refused command was sent before its answer was
+// there, or its time was over; and once that has been so for long enough, there is nothing left that it could overtake.
+const (
+	refusingMax   = 2 * answerTimeMax
+	refusingSweep = 1024
+)
 
 // guestSessionsMax bounds the sessions of a guest that are refused what they sent behind a refused command: beyond, a door has more
 // connections than it can.
@@ -51,7 +61,7 @@ func (srv *Server) Execute(from NodeID, f *Forwarded, answer func(Answer)) {
 	}
 	t.execute(func(a Answer) {
 		if a.Outcome == NotExecuted {
-			g.refused(f)
+			g.refused(f, srv.clock())
 		}
 		answer(a)
 	})
@@ -84,7 +94,7 @@ func (srv *Server) guest(from NodeID) *guest {
 	defer srv.guests.Unlock()
 	g := srv.guests.byNode[from]
 	if g == nil {
-		g = &guest{refusing: map[uint64]struct{}{}}
+		g = &guest{refusing: map[uint64]time.Duration{}}
 		srv.guests.byNode[from] = g
 	}
 	return g
@@ -104,14 +114,18 @@ func (g *guest) refuses(f *Forwarded) bool {
 	return refusing
 }
 
-func (g *guest) refused(f *Forwarded) {
+func (g *guest) refused(f *Forwarded, now time.Duration) {
 	if f.Session == 0 {
 		return
 	}
 	g.Lock()
 	defer g.Unlock()
+	if len(g.refusing) >= max(g.sweepAt, refusingSweep) {
+		maps.DeleteFunc(g.refusing, func(_ uint64, at time.Duration) bool { return now-at > refusingMax })
+		g.sweepAt = 2 * len(g.refusing)
+	}
 	if len(g.refusing) < guestSessionsMax {
-		g.refusing[f.Session] = struct{}{}
+		g.refusing[f.Session] = now
 	}
 }
 

@@ -251,3 +251,29 @@ func taskRefused(srv *Server, f *Forwarded) bool {
 	_, text := srv.guestTask(f)
 	return text != ""
 }
+
+// TestGuestForgetsRefused: sessions that ended with a refused command are not remembered for good, and none is forgotten while something
+// of it may be on its way.
+func TestGuestForgetsRefused(t *testing.T) {
+	g := &guest{refusing: map[uint64]time.Duration{}}
+	session, now := uint64(0), time.Duration(0)
+	for range 100 { // failovers
+		now += refusingMax / 4
+		before := session
+		for range refusingSweep {
+			session++
+			g.refused(&Forwarded{Session: session}, now)
+		}
+		for id := before + 1; id <= session; id++ {
+			if !g.refuses(&Forwarded{Session: id}) {
+				t.Fatalf("session %d is forgotten at once", id)
+			}
+		}
+		if last := before - min(before, refusingSweep); last > 0 && !g.refuses(&Forwarded{Session: last + 1}) {
+			t.Fatalf("session %d is forgotten after %v", last+1, refusingMax/4)
+		}
+		if len(g.refusing) > 12*refusingSweep {
+			t.Fatalf("%d sessions are remembered after %d", len(g.refusing), session)
+		}
+	}
+}
