@@ -233,15 +233,7 @@ func FuzzForwardMessage(f *testing.F) {
 	f.Add(appendAnswer(nil, 1, &Answer{Reply: []byte("OK")}))
 	f.Add(forwardFrame(forwardAnswer, manyMessages, append([]byte{11, 0}, appendAnswer(nil, 1, &Answer{Reply: []byte("OK")})...)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		in := messageReader{frames: protocol.NewFrameReader(bytes.NewReader(b))}
-		for {
-			_, message, err := in.next()
-			if err != nil {
-				break
-			}
-			checkForwardMessage(t, message)
-		}
-		checkForwardMessage(t, b)
+		eachMessage(b, func(message []byte) { checkForwardMessage(t, message) })
 	})
 }
 

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 )
 
 // Join finds the grid by the addresses of peer ports: one live node's is enough. It tries them all at once, again and again
@@ -32,7 +31,7 @@ func (m *Membership) Join(ctx context.Context, addrs []string) error {
 	defer cancel()
 	defer context.AfterFunc(m.seeking, cancel)()
 	reasons := map[string]error{}
-	for pause := joinPause; trying.Err() == nil; pause = min(2*pause, joinPauseLongest) {
+	for wait := joinPause; trying.Err() == nil; wait = min(2*wait, joinPauseLongest) {
 		for r := range m.reachAll(trying, addrs) {
 			if r.err == nil {
 				return nil
@@ -41,7 +40,7 @@ func (m *Membership) Join(ctx context.Context, addrs []string) error {
 				reasons[r.addr] = fmt.Errorf("%s: %w", r.addr, r.err)
 			}
 		}
-		rest(trying, pause)
+		pause(trying, wait)
 	}
 	if m.seeking.Err() != nil {
 		return fmt.Errorf("join: %w", errEnded)
@@ -51,16 +50,6 @@ func (m *Membership) Join(ctx context.Context, addrs []string) error {
 		failed = append(failed, reasons[addr])
 	}
 	return fmt.Errorf("join: %w", errors.Join(failed...))
-}
-
-// rest waits, but not longer than ctx.
-func rest(ctx context.Context, pause time.Duration) {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
 
 // reached says what became of an address.
@@ -161,7 +150,7 @@ func (m *Membership) refused(why error) {
 // seek goes on where Join ended. Serf does so too, for nodes that were members once and have failed.
 func (m *Membership) seek() {
 	for {
-		rest(m.seeking, seekInterval)
+		pause(m.seeking, seekInterval)
 		if m.seeking.Err() != nil {
 			return
 		}

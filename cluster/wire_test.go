@@ -104,16 +104,21 @@ func FuzzDataMessage(f *testing.F) {
 	f.Add(appendAck(nil, &core.Ack{Partition: 1, Rejected: true, Position: core.Position{Match: 1, Reigns: []core.Reign{{Epoch: 1, First: 1}}}}))
 	f.Add(protocol.AppendFrame(nil, protocol.Frame{Type: 1, Flags: manyMessages, Payload: []byte{1, 0, 'a', 2, 0, 'b', 'c'}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		in := messageReader{frames: protocol.NewFrameReader(bytes.NewReader(b))}
-		for {
-			_, message, err := in.next()
-			if err != nil {
-				break
-			}
-			checkDataMessage(t, message)
-		}
-		checkDataMessage(t, b)
+		eachMessage(b, func(message []byte) { checkDataMessage(t, message) })
 	})
+}
+
+// eachMessage passes on the messages of a stream of bytes, up to the first that cannot be read; and all the bytes, as one message.
+func eachMessage(b []byte, f func(message []byte)) {
+	in := messageReader{frames: protocol.NewFrameReader(bytes.NewReader(b))}
+	for {
+		_, message, err := in.next()
+		if err != nil {
+			break
+		}
+		f(message)
+	}
+	f(b)
 }
 
 func checkDataMessage(t *testing.T, b []byte) {

@@ -285,7 +285,6 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// TestNobodyServes: nothing is stored of a partition that has no node.
 // TestLateAnswer is of a node that served the partition when it was asked, and does not any more: what is held may be older.
 func TestLateAnswer(t *testing.T) {
 	for what, meanwhile := range map[string]func(*rig){
@@ -315,6 +314,7 @@ func TestLateAnswer(t *testing.T) {
 	r.want("a late answer of the same connection", k, 0, "held")
 }
 
+// TestNobodyServes: nothing is stored of a partition that has no node.
 func TestNobodyServes(t *testing.T) {
 	r := newRig(t, nil)
 	r.AssignPartition(0, NoNode)

@@ -8,13 +8,7 @@ import (
 
 // A reply whose length the client chooses is bounded: a few bytes of input must not take the server's memory.
 func TestDrawsAreBounded(t *testing.T) {
-	srv, err := New(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(srv.store.Close)
-	s := srv.newSession(noLoop{t}, connInfo{}).(*Session)
-	defer s.Closed()
+	s := loneSession(t)
 	for _, step := range []struct {
 		command []string
 		want    string
@@ -34,4 +28,17 @@ func TestDrawsAreBounded(t *testing.T) {
 		}
 		s.Sent(len(got))
 	}
+}
+
+// loneSession is a session of a server without doors.
+func loneSession(t *testing.T) *Session {
+	t.Helper()
+	srv, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.store.Close)
+	s := srv.newSession(noLoop{t}, connInfo{}).(*Session)
+	t.Cleanup(s.Closed)
+	return s
 }

@@ -638,13 +638,7 @@ func TestRouteCluster(t *testing.T) {
 
 // TestJoinExecCounts: who executed a transaction and answers too much or too little for it makes it an error, whatever else is in it.
 func TestJoinExecCounts(t *testing.T) {
-	srv, err := New(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(srv.store.Close)
-	s := srv.newSession(noLoop{t}, connInfo{}).(*Session)
-	defer s.Closed()
+	s := loneSession(t)
 	multi := &transaction{}
 	for _, words := range []string{"get a", "client getname", "set a b"} {
 		var args [][]byte

@@ -79,12 +79,7 @@ func TestR19TrimmedWhileAsked(t *testing.T) {
 
 // R1: A copy that missed the row in which it was dropped starts its walk anew.
 func TestR1WalkOfAnEarlierStint(t *testing.T) {
-	row := testRow(2, 2, []Member{memA}, memB)
-	a, b := newTestReplica(memA), newTestReplica(memB)
-	a.follow(row, 0)
-	b.follow(row, 0)
-	a.proposeN(3, 0)
-	a.OnAck(*b.OnAppend(a.pull(t, memB, 0)).Answer, 0)
+	a, b := walkBegins(t, memB, 3)
 	a.OnAck(*b.OnChunk(a.Chunk(memB, nil, 100, 0)).Answer, 0)
 	back := testRow(4, 2, []Member{memA}, memB).since(memB, 4)
 	a.follow(testRow(3, 2, []Member{memA}), ms(10))

@@ -788,14 +788,21 @@ func TestR19EntriesDuringAWalk(t *testing.T) {
 	}
 }
 
-// R19: a flush ends the walk: the copy is empty, and the primary begins another.
-func TestR19FlushRestartsTheWalk(t *testing.T) {
-	row := testRow(2, 2, []Member{memA}, memC)
-	a, c := newTestReplica(memA), newTestReplica(memC)
+// walkBegins has a primary, A, that has executed n entries, and a learner whose walk is about to begin.
+func walkBegins(t *testing.T, learner Member, n int) (a, c *Replica) {
+	t.Helper()
+	row := testRow(2, 2, []Member{memA}, learner)
+	a, c = newTestReplica(memA), newTestReplica(learner)
 	a.follow(row, 0)
 	c.follow(row, 0)
-	a.proposeN(2, 0)
-	a.OnAck(*c.OnAppend(a.pull(t, memC, 0)).Answer, 0)
+	a.proposeN(n, 0)
+	a.OnAck(*c.OnAppend(a.pull(t, learner, 0)).Answer, 0)
+	return a, c
+}
+
+// R19: a flush ends the walk: the copy is empty, and the primary begins another.
+func TestR19FlushRestartsTheWalk(t *testing.T) {
+	a, c := walkBegins(t, memC, 2)
 	first := a.Chunk(memC, nil, 100, 0)
 	a.OnAck(*c.OnChunk(first).Answer, 0)
 	a.proposeN(1, 0) // the flush

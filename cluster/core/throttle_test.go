@@ -56,12 +56,7 @@ func TestR22MovesAreThrottled(t *testing.T) {
 
 // R22: of the data of a partition, one chunk at a time is on its way to a copy; the next one waits for its answer.
 func TestR22OneChunkAtATime(t *testing.T) {
-	row := testRow(2, 2, []Member{memA}, memC)
-	a, c := newTestReplica(memA), newTestReplica(memC)
-	a.follow(row, 0)
-	c.follow(row, 0)
-	a.proposeN(2, 0)
-	a.OnAck(*c.OnAppend(a.pull(t, memC, 0)).Answer, 0)
+	a, c := walkBegins(t, memC, 2)
 	for i, end := range []Bound{100, 200, WalkDone} {
 		if _, ok := a.WantsChunk(memC); !ok {
 			t.Fatalf("chunk %d is not wanted: %s", i, a.describe())
