@@ -17,6 +17,7 @@ func (w *lossWatcher) Invalidate(int, []byte, partition.Origin) { w.changed.Add(
 func (w *lossWatcher) Broadcast([]byte, partition.Origin)       { w.changed.Add(1) }
 func (w *lossWatcher) InvalidateAll()                           { w.changed.Add(1) }
 func (w *lossWatcher) Lost(int, []byte)                         { w.lost.Add(1) }
+func (w *lossWatcher) LosePartition(int)                        {}
 
 // watch has a watcher read a key of partition 0 at a node.
 func (n *testNode) watch() (w *lossWatcher, key string) {

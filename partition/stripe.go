@@ -17,8 +17,6 @@ type Striper interface {
 	Tracker
 	// Stripes tells whether it wants to be.
 	Stripes() bool
-	// LosePartition is Lost for keys of which only the stripes are known.
-	LosePartition(partition int)
 }
 
 const (

@@ -26,9 +26,11 @@ type Tracker interface {
 	Broadcast(key []byte, by Origin)
 	// InvalidateAll says that any key may have changed.
 	InvalidateAll()
-	// Lost says of one key that was registered, that who leads its partition will not be told of here any more; with a nil
-	// key, of all keys that begin with a prefix.
+	// Lost says of one key that was registered, that what becomes of it will not be told here any more: another node leads its partition.
 	Lost(partition int, key []byte)
+	// LosePartition says the same of a partition as a whole, of which the tracker may have read keys or not. It comes behind Lost for each
+	// key that is registered; of what only stripes or prefixes tell there is no other word.
+	LosePartition(partition int)
 }
 
 // Origin is who makes changes, as trackers compare it with themselves: any value that == can compare.
@@ -314,15 +316,18 @@ func (tx *Tx) LoseTracked(partition int) {
 func (p *Partition) loseTracked() {
 	p.voidLoads()
 	p.untrackAll(func(t Tracker, key string) { t.Lost(p.ID, []byte(key)) })
-	if p.striped {
-		p.store.tracking.eachStriped(func(set *stripeSet) { set.t.LosePartition(p.ID) })
+	p.store.tracking.losePartition(p.ID)
+}
+
+// losePartition tells every tracker. Also who has no key registered there at present: it may count on the partition for what it once read.
+func (k *Tracking) losePartition(p int) {
+	if k.joined.Load() == 0 {
+		return
 	}
-	if b := p.store.tracking.broadcast.Load(); b != nil {
-		for _, list := range b.byPrefix {
-			for _, t := range list {
-				t.Lost(p.ID, nil)
-			}
-		}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for t := range k.mu.trackers {
+		t.LosePartition(p)
 	}
 }
 

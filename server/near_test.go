@@ -37,6 +37,26 @@ func TestTrackingPartitionLost(t *testing.T) {
 	})
 }
 
+// A lease does not end with a partition that goes elsewhere when everything that the session has read there was changed before: nobody
+// tells of its keys then, and it would be refused for good.
+func TestTrackingLostWithoutKeys(t *testing.T) {
+	withGrid(t, alone(4), func(srv *inProcess, r *fakeRouter) {
+		native, w := srv.tracking(), srv.connect()
+		p := srv.store.PartitionOf([]byte("k"))
+		native.tell("GRID.LEASE", "1000")
+		native.tell("GET", "k")
+		w.tell("SET", "k", "1")
+		want(t, "a change", native.heard(), "push:[invalidate,[k]]")
+		r.setLeft(p, 0)
+		want(t, "where it has read, it may not be served", native.tell("GRID.LEASE", "1000"), "(integer)_0")
+		srv.lose(p)
+		want(t, "the loss", native.heard(), fmt.Sprintf("push:[grid-invalidate,[%d]]", p))
+		want(t, "elsewhere it is served", native.tell("GRID.LEASE", "1000"), "(integer)_1000")
+		srv.lose(p)
+		want(t, "a second loss", native.heard(), "")
+	})
+}
+
 // lose has the partition lost to trackers, as its replica does when it stops leading.
 func (p *inProcess) lose(part int) {
 	c := p.calls.Get().(*Call)

@@ -63,20 +63,27 @@ func (r *guestReader) InvalidateAll() {
 	r.tellLocked()
 }
 
-// Lost says that this node does not lead a partition any more.
-func (r *guestReader) Lost(p int, key []byte) {
+// Lost says that this node does not lead a key's partition any more. What the door is granted ends with the partition until the last of
+// its keys is among what is told: LosePartition.
+func (r *guestReader) Lost(_ int, key []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mu.parts.remove(p)
-	if key == nil {
-		r.mu.all = true
-		r.tellLocked()
-		return
-	}
 	r.mu.add(key, origin{}, r.srv.pushKeysMax())
 	if !r.mu.soon { // the partition's other keys follow, and go in the same answer
 		r.mu.soon = true
 		r.srv.after(0, r.tell)
+	}
+}
+
+// LosePartition says that this node does not lead a partition any more, and that the door knows, or is about to be told, of all keys that
+// it has read there.
+func (r *guestReader) LosePartition(p int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.parts.remove(p)
+	if len(r.mu.prefixes) > 0 {
+		r.mu.all = true
+		r.tellLocked()
 	}
 }
 

@@ -237,6 +237,44 @@ func TestRelayPartitionLost(t *testing.T) {
 	})
 }
 
+// losesAll has b lead the partition of the key b no more, whose last tracked key was changed before, but that of the key c.
+func (r *relayTest) losesAll() (p int) {
+	store := r.nodes["b"].server.store
+	p = store.PartitionOf([]byte("b"))
+	r.says("a change", r.w, "SET b 1", "OK")
+	r.hears("is told", "push:[invalidate,[b]]")
+	r.move(store.PartitionOf([]byte("c")), "b")
+	r.see()
+	r.change(p, func(p *gridPart) { p.owner = "" })
+	return p
+}
+
+// The node that has read loses a partition without a key that anybody holds: what else it reads stays tracked.
+func TestRelayLostWithoutKeys(t *testing.T) {
+	withRelay(t, func(r *relayTest) {
+		p := r.losesAll()
+		r.nodes["b"].server.lose(p)
+		r.pass(5 * time.Millisecond)
+		r.says("another partition", r.a, "GET c", "(null)")
+		r.hears("is tracked", "")
+	})
+}
+
+// While a partition's keys are being told of one by one, an answer grants nothing: some of them it may not have.
+func TestRelayLostHalfway(t *testing.T) {
+	withRelay(t, func(r *relayTest) {
+		p := r.losesAll()
+		reader := r.nodes["b"].server.guests.byNode["a"].reads
+		reader.Lost(p, []byte("{b}1"))
+		r.pass(5 * time.Millisecond)
+		r.says("halfway", r.a, "GET c", "(null) push:[invalidate,[c]]")
+		reader.Lost(p, []byte("{b}2"))
+		reader.LosePartition(p)
+		r.pass(relayWait + 5*time.Millisecond)
+		r.says("at its end", r.a, "GET c", "(null)")
+	})
+}
+
 // What a door grants ends with what it was granted.
 func TestRelayLease(t *testing.T) {
 	withRelay(t, func(r *relayTest) {

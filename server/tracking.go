@@ -153,18 +153,15 @@ func (t *tracker) InvalidateAll() {
 	}
 }
 
-// Lost says that this node does not lead a partition any more, of which the session has read a key, or may have.
+// Lost says that this node does not lead a partition any more, of which the session has read a key.
 func (t *tracker) Lost(p int, key []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.mu.parts.remove(p)
 	switch {
-	case !t.mu.on || t.mu.bcast != (key == nil):
+	case !t.mu.on || t.mu.bcast:
 		return
 	case t.mu.native:
 		t.mu.lost.add(p)
-	case key == nil:
-		t.mu.all = true
 	default:
 		t.mu.add(key, origin{}, t.s.srv.pushKeysMax())
 	}
@@ -178,15 +175,22 @@ func (t *tracker) Stripes() bool {
 	return t.mu.on && t.mu.native && !t.mu.bcast
 }
 
-// LosePartition says that this node does not lead a partition any more, of which the session may have read keys.
+// LosePartition says that this node does not lead a partition any more. From here on the session's lease does not end with it: whatever
+// the session has read there it is told of.
 func (t *tracker) LosePartition(p int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	reads := t.mu.parts.has(p)
 	t.mu.parts.remove(p)
-	if t.mu.on {
+	switch {
+	case !t.mu.on || !t.mu.bcast && !(t.mu.native && reads):
+		return
+	case t.mu.native:
 		t.mu.lost.add(p)
-		t.queueLocked()
+	default:
+		t.mu.all = true
 	}
+	t.queueLocked()
 }
 
 // queueLocked has who is to be told take what waits.
@@ -362,6 +366,8 @@ func (s *partitions) add(p int) {
 	}
 	(*s)[p/64] |= 1 << (p % 64)
 }
+
+func (s partitions) has(p int) bool { return p/64 < len(s) && s[p/64]&(1<<(p%64)) != 0 }
 
 func (s partitions) remove(p int) {
 	if p/64 < len(s) {

@@ -52,19 +52,22 @@ func (r *nearReader) call(args ...string) testredis.Value {
 func (r *nearReader) holdAll(value string) {
 	r.t.Helper()
 	deadline := time.Now().Add(waitMax)
+	var failed testredis.Value
 	for len(r.held) < testKeys {
 		for i := range testKeys {
 			key := "key:" + strconv.Itoa(i)
 			if _, held := r.held[key]; held {
 				continue
 			}
-			if v := r.call("GET", key); !v.IsError() {
+			if v := r.call("GET", key); v.IsError() {
+				failed = v
+			} else {
 				r.held[key] = v.Text
 			}
 		}
 		r.call("PING") // what comes behind the last reply
 		if time.Now().After(deadline) {
-			r.t.Fatalf("it holds %d keys of %d", len(r.held), testKeys)
+			r.t.Fatalf("it holds %d keys of %d; the last error: %q", len(r.held), testKeys, failed.Text)
 		}
 	}
 	for key, held := range r.held {
