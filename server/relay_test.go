@@ -254,7 +254,7 @@ func TestRelayLostWithoutKeys(t *testing.T) {
 	withRelay(t, func(r *relayTest) {
 		p := r.losesAll()
 		r.nodes["b"].server.lose(p)
-		r.pass(5 * time.Millisecond)
+		r.pass(relayWait + 5*time.Millisecond) // an answer
 		r.says("another partition", r.a, "GET c", "(null)")
 		r.hears("is tracked", "")
 	})
