@@ -104,7 +104,7 @@ const (
 	heartbeatPause = 200 * time.Millisecond // between heartbeats (R3)
 	leaderSilence  = time.Second            // without a word, after which a node asks others for the table
 	registerPause  = 500 * time.Millisecond // between attempts
-	pullTimeout    = 500 * time.Millisecond // for one peer to answer; a node behind for 2 s is fenced
+	pullTimeout    = 500 * time.Millisecond // for a stream to a peer, and again for its answer; a node behind for 2 s is fenced
 	resultsMax     = 16                     // more than there are kinds of work that the loop has done elsewhere
 
 	serversTermShift = 20 // the number of raft's configuration begins with the leader's term: there are fewer changes in one

@@ -171,7 +171,7 @@ func (c *ControlPlane) askAll(ctx context.Context, limit time.Duration) (infos [
 		asking.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()
-			infos[i], errs[i] = c.links.pull(ctx, addr, 0)
+			infos[i], errs[i] = c.links.pull(ctx, addr, limit, 0)
 		})
 	}
 	asking.Wait()

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 
@@ -30,9 +29,7 @@ func (c *ControlPlane) pull() {
 		if c.closing.Err() != nil {
 			return
 		}
-		ctx, cancel := context.WithTimeout(c.closing, pullTimeout)
-		info, err := c.links.pull(ctx, addr, c.follower.newest().Version)
-		cancel()
+		info, err := c.links.pull(c.closing, addr, pullTimeout, c.follower.newest().Version)
 		if err == nil && info.Member {
 			err = c.learn(info)
 		}

@@ -42,7 +42,8 @@ const (
 	controlReuse   = 30 * time.Second     // the client uses a stream no more after so long
 	controlWrite   = 5 * time.Second      // for an answer to be taken
 	controlDial    = time.Second          // for a new stream
-	linksIdleMax   = 64                   // idle streams that are kept
+	linksIdleMax   = 64                   // peers of whom idle streams are kept
+	linksIdleEach  = 2                    // for each of them: one to pull on while another proposes
 )
 
 // gridInfo is what a member answers to a pull: of the grid, and what has changed in the table.
@@ -238,7 +239,7 @@ type controlLinks struct {
 	transport *Transport
 	mu        struct {
 		sync.Mutex
-		idle   map[string]*controlStream // one for each address at most; len <= linksIdleMax
+		idle   map[string][]*controlStream // by address; at most linksIdleMax lists of at most linksIdleEach, none of them empty
 		closed bool
 	}
 }
@@ -256,17 +257,17 @@ func (e notSent) Unwrap() []error { return []error{e.error, errNotSent} }
 func (l *controlLinks) ask(
 	ctx context.Context, addr string, fresh bool, kind controlMessage, body []byte, want controlMessage,
 ) (answer []byte, peer Identity, err error) {
-	var s *controlStream
-	if !fresh {
-		s = l.take(addr)
+	s, err := l.stream(ctx, addr, fresh)
+	if err != nil {
+		return nil, peer, notSent{err}
 	}
-	if s == nil {
-		c, err := l.dial(ctx, addr)
-		if err != nil {
-			return nil, peer, notSent{err}
-		}
-		s = newControlStream(c)
-	}
+	return l.askOn(ctx, s, addr, kind, body, want)
+}
+
+// askOn is ask on a stream, which it keeps or closes.
+func (l *controlLinks) askOn(
+	ctx context.Context, s *controlStream, addr string, kind controlMessage, body []byte, want controlMessage,
+) (answer []byte, peer Identity, err error) {
 	peer = s.conn.Peer
 	if err := l.transport.Identity().Generation.against(peer.Generation); kind == proposeRequest && err != nil {
 		s.conn.Close()
@@ -285,6 +286,20 @@ func (l *controlLinks) ask(
 	}
 	l.put(addr, s)
 	return answer, peer, nil
+}
+
+// stream is an idle stream, or else a new one.
+func (l *controlLinks) stream(ctx context.Context, addr string, fresh bool) (*controlStream, error) {
+	if !fresh {
+		if s := l.take(addr); s != nil {
+			return s, nil
+		}
+	}
+	c, err := l.dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return newControlStream(c), nil
 }
 
 func (l *controlLinks) dial(ctx context.Context, addr string) (*Conn, error) {
@@ -307,13 +322,21 @@ func (s *controlStream) exchange(kind controlMessage, body []byte, want controlM
 func (l *controlLinks) take(addr string) *controlStream {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.mu.idle[addr]
-	delete(l.mu.idle, addr)
-	if s != nil && time.Since(s.idleAt) > controlReuse {
+	list := l.mu.idle[addr]
+	for len(list) > 0 {
+		s := list[len(list)-1]
+		list = list[:len(list)-1]
+		if len(list) == 0 {
+			delete(l.mu.idle, addr)
+		} else {
+			l.mu.idle[addr] = list
+		}
+		if time.Since(s.idleAt) <= controlReuse {
+			return s
+		}
 		s.conn.Close()
-		return nil
 	}
-	return s
+	return nil
 }
 
 func (l *controlLinks) put(addr string, s *controlStream) {
@@ -321,29 +344,42 @@ func (l *controlLinks) put(addr string, s *controlStream) {
 	s.idleAt = time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.mu.closed || l.mu.idle[addr] != nil || len(l.mu.idle) == linksIdleMax {
+	list := l.mu.idle[addr]
+	if l.mu.closed || len(list) == linksIdleEach || list == nil && len(l.mu.idle) == linksIdleMax {
 		s.conn.Close()
 		return
 	}
 	if l.mu.idle == nil {
-		l.mu.idle = map[string]*controlStream{}
+		l.mu.idle = map[string][]*controlStream{}
 	}
-	l.mu.idle[addr] = s
+	l.mu.idle[addr] = append(list, s)
 }
 
 func (l *controlLinks) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mu.closed = true
-	for _, s := range l.mu.idle {
-		s.conn.Close()
+	for _, list := range l.mu.idle {
+		for _, s := range list {
+			s.conn.Close()
+		}
 	}
 	l.mu.idle = nil
 }
 
-// pull asks a peer for the grid, and for what has changed in the table.
-func (l *controlLinks) pull(ctx context.Context, addr string, since uint64) (gridInfo, error) {
-	b, peer, err := l.ask(ctx, addr, false, pullRequest, appendPull(nil, since), pullAnswer)
+// pull asks a peer for the grid, and for what has changed in the table. limit is for a stream to be opened, and once more for the answer:
+// a peer that is far has answered over a stream that is open long before one would be opened anew, and closing that stream for want of time
+// would have every further pull begin as this one did.
+func (l *controlLinks) pull(ctx context.Context, addr string, limit time.Duration, since uint64) (gridInfo, error) {
+	opens, cancel := context.WithTimeout(ctx, limit)
+	s, err := l.stream(opens, addr, false)
+	cancel()
+	if err != nil {
+		return gridInfo{}, err
+	}
+	ctx, cancel = context.WithTimeout(ctx, limit)
+	defer cancel()
+	b, peer, err := l.askOn(ctx, s, addr, pullRequest, appendPull(nil, since), pullAnswer)
 	if err != nil {
 		return gridInfo{}, err
 	}

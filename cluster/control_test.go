@@ -937,7 +937,7 @@ func TestControlMessages(t *testing.T) {
 		b.Handle(Control, func(c *Conn) { serveControl(c, service) })
 		links := &controlLinks{transport: a}
 		t.Cleanup(links.close)
-		info, err := links.pull(t.Context(), b.Addr().String(), 5)
+		info, err := links.pull(t.Context(), b.Addr().String(), pullTimeout, 5)
 		if err != nil || service.since != 5 || info.Leader != service.answer.Leader || !slices.Equal(info.Servers.Servers, service.answer.Servers.Servers) {
 			t.Fatalf("got %+v, %v", info.Servers, err)
 		}
@@ -965,6 +965,45 @@ func TestControlMessages(t *testing.T) {
 		}
 		if _, _, err := links.ask(t.Context(), b.Addr().String(), true, 99, nil, pullAnswer); err == nil {
 			t.Error("a request of no type was answered")
+		}
+	})
+}
+
+// TestControlFarPeer has a peer asked for the table over a new stream that is so far that opening it and asking take longer together than
+// each of them may. Two streams to it are kept, for one request at a time each.
+func TestControlFarPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := NewMemNetwork()
+		a := open(t, n.Host(hostA), hostA+":7000", identity("a"), rightKeys)
+		b := open(t, n.Host(hostB), hostB+":7000", identity("b"), rightKeys)
+		var streams atomic.Int32
+		b.Handle(Control, func(c *Conn) {
+			streams.Add(1)
+			serveControl(c, &scriptedService{answer: gridInfo{Member: true}})
+		})
+		for _, way := range [][2]string{{hostA, hostB}, {hostB, hostA}} {
+			n.SetLatency(way[0], way[1], 80*time.Millisecond)
+		}
+		links := &controlLinks{transport: a}
+		t.Cleanup(links.close)
+		pull := func() {
+			if info, err := links.pull(t.Context(), b.Addr().String(), pullTimeout, 5); err != nil || !info.Member {
+				t.Errorf("pull: %+v, %v", info, err)
+			}
+		}
+		begin := time.Now()
+		pull()
+		if took := time.Since(begin); took <= pullTimeout {
+			t.Errorf("it took %v, which shows nothing", took)
+		}
+		for range 3 {
+			var both sync.WaitGroup
+			both.Go(pull)
+			both.Go(pull)
+			both.Wait()
+		}
+		if got := streams.Load(); got != 2 {
+			t.Errorf("%d streams were opened, want 2", got)
 		}
 	})
 }

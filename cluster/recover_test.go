@@ -580,7 +580,7 @@ func TestR34Streams(t *testing.T) {
 		b.Handle(Control, func(c *Conn) { serveControl(c, service) })
 		links := &controlLinks{transport: a}
 		t.Cleanup(links.close)
-		info, err := links.pull(t.Context(), hostB+":7000", 5)
+		info, err := links.pull(t.Context(), hostB+":7000", pullTimeout, 5)
 		if err != nil || info.Generation != later.Generation || service.since != 0 {
 			t.Errorf("pull: %+v since %d, %v", info, service.since, err)
 		}
