@@ -73,6 +73,7 @@
 //	                         what is told of changes, member_tags.go tags as they travel, member_log.go lines of Serf's log
 //
 //	transport.go             listen, dial, hand out by kind, close
+//	transport_accept.go      streams that peers open
 //	handshake.go             who is there: mutual authentication of a stream
 //	secret.go                the keys that a shared secret becomes
 //	packet.go                sealed packets

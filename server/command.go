@@ -119,6 +119,7 @@ var families = [][]*Row{
 	bitFieldRows,
 	hashRows,
 	listRows,
+	listIndexRows,
 	multiRows,
 	pubsubRows,
 	configRows,

@@ -44,7 +44,7 @@
 //	log.go      the entries that are kept in memory
 //	lease.go    beacons, leases, promises
 //	control.go  who is dead, what is lost
-//	plan.go     where copies should be; ring.go the order of candidates, spread.go the best spread
+//	plan.go     where copies should be, and plan_moves.go the next steps; ring.go the order of candidates, spread.go the best spread
 //	marks.go    which branches a simulation has reached
 //
 // The rules have numbers, R1 to R34; docs/REPLICATION.md has them, as they are carried out here. sim_test.go is the

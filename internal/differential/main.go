@@ -6,7 +6,8 @@
 //	generate.go  a random command from a row's argument tree; values.go the values of each argument
 //	special.go   rows whose arguments the tree does not tell; exclude.go rows that are left out, and why
 //	session.go   what the connections are in the middle of (MULTI blocks, expiries), so that steps make sense
-//	pair.go      one step on both servers; compare.go when two replies are the same; state.go when all data is
+//	pair.go      one step on both servers; pair_chosen.go where what they choose may differ; compare.go when two replies are the
+//	             same; state.go when all data is
 //	shrink.go    from the history of a difference to a minimal one
 //	run.go       the loop over all that; report.go what it prints
 //
