@@ -81,7 +81,7 @@ const (
 	farewellPause    = 500 * time.Millisecond
 	// nameReclaim is how long a node has to be failed before its id may come back with another address: no time at all, since
 	// whoever hears of the new address has not always heard of the failure first.
-	nameReclaim = time.Millisecond
+	nameReclaim = time.Nanosecond
 
 	reconnectInterval = 3 * time.Second  // between attempts to reach members that failed
 	seekInterval      = 10 * time.Second // between attempts to reach the addresses given to Join that are no members
@@ -282,8 +282,8 @@ func (m *Membership) SetTags(tags Tags) error {
 	return nil
 }
 
-// use waits until nobody else changes something by Serf, which keeps neither one SetTags from another nor a Join from the end. It is
-// followed by release. An error says that it is not to be had: ctx has ended, or the node looks for nobody any more. Whoever has
+// use waits for its turn to have Serf do something that takes time: Serf itself keeps neither one SetTags from another nor a Join from
+// the end of it all. It is followed by release. An error says that it is not to be had: ctx has ended, or the node looks for nobody any more. Whoever has
 // it then gives up, so Leave and Shutdown do not wait long.
 func (m *Membership) use(ctx context.Context) error {
 	select {

@@ -44,7 +44,7 @@ func (a admission) NotifyMerge(peers []*memberlist.Node) error {
 }
 
 // checkList tells why nodes that another one takes for alive cannot be members together with those that this one does. Both
-// sides of a Join know both lists, and so come to the same answer.
+// sides of a Join know both lists, and so come to the same answer, except about a former start.
 func (a admission) checkList(listed map[core.NodeID]*memberlist.Node) error {
 	if a.serf.Load() == nil {
 		return fmt.Errorf("%w: membership is about to start", ErrNotServed)

@@ -30,6 +30,7 @@ func TestMemberMoved(t *testing.T) {
 		a, b, c := three(t, n)
 		n.Isolate(hostA)
 		knows(t, 2*hinted, "a alive, b failed, c failed", a)
+		<-time.After(time.Second) // a has no news of that left that b would hear
 		c.crash(t)
 		n.Rejoin(hostA)
 		moved := netip.MustParseAddrPort(hostC + ":7001")
