@@ -33,6 +33,7 @@ func TestMemberMoved(t *testing.T) {
 		<-time.After(time.Second) // a has no news of that left that b would hear
 		c.crash(t)
 		n.Rejoin(hostA)
+		b.mustJoin(t, hostA+":7000") // it is told at once of the new start, and cannot believe it yet
 		moved := netip.MustParseAddrPort(hostC + ":7001")
 		n.DropPackets(func(from, to netip.AddrPort) bool { return from == moved && to.Addr().String() == hostA })
 		a.told.take()
