@@ -28,6 +28,7 @@ import (
 // the handshake, by admission when lists of members are exchanged, and by admission again for each node that others gossip of.
 type Membership struct {
 	transport *Transport
+	gossip    *gossip // over it
 	log       *slog.Logger
 	serf      atomic.Pointer[serf.Serf] // nil until it is running
 	changes   changes
@@ -35,7 +36,8 @@ type Membership struct {
 
 	seeking     context.Context // done once the node looks for nobody any more
 	stopSeeking context.CancelFunc
-	joining     sync.Mutex // held while lists are exchanged at our request, and while Serf leaves or ends
+	using       chan struct{} // has one while Serf exchanges lists at our request, tells new tags, leaves or ends: see use
+	moved       chan struct{} // has one when others know a former start of this node at another address: see announce
 
 	leave sync.Once
 	left  chan struct{} // closed once Leave has come to its end, or never can begin
@@ -69,13 +71,17 @@ const (
 	suspicionMult  = 3
 	suspicionSlack = 2
 	gossipInterval = 100 * time.Millisecond
-	gossipTimeout  = 3 * time.Second // to exchange lists of members
+	gossipTimeout  = 3 * time.Second // for each step of an exchange of lists of members
+
+	exchangeTimeout = 4 * time.Second // to exchange lists with somebody who is no member yet, twice
+	announcePause   = time.Second
+	announcements   = 5 // of a node that has moved; after them everybody has found its former start dead
 
 	broadcastTimeout = 2 * time.Second // for a farewell or new tags to go out
 	farewellPause    = 500 * time.Millisecond
 	// nameReclaim is how long a node has to be failed before its id may come back with another address: no time at all, since
 	// whoever hears of the new address has not always heard of the failure first.
-	nameReclaim = time.Millisecond
+	nameReclaim = time.Nanosecond
 
 	reconnectInterval = 3 * time.Second  // between attempts to reach members that failed
 	seekInterval      = 10 * time.Second // between attempts to reach the addresses given to Join that are no members
@@ -94,7 +100,9 @@ var (
 	// ErrNobody: nothing that takes connections is at the address, or nothing answers.
 	ErrNobody = errors.New("nobody there")
 
-	errEnded = fmt.Errorf("membership has ended: %w", net.ErrClosed)
+	// errFormer: somebody has to hear of a former start first, and comes again at once.
+	errFormer = errors.New("former start remembered")
+	errEnded  = fmt.Errorf("membership has ended: %w", net.ErrClosed)
 )
 
 // Tags are what a node tells of itself, beyond its Identity and the address of its peer port.
@@ -158,7 +166,10 @@ type MembershipOptions struct {
 // OpenMembership starts with the node as the only member. It takes the transport's gossip until Shutdown. An error says that
 // the options are wrong: tags that do not fit, above all.
 func OpenMembership(o MembershipOptions) (*Membership, error) {
-	m := &Membership{transport: o.Transport, log: o.Log, left: make(chan struct{})}
+	m := &Membership{
+		transport: o.Transport, log: o.Log, left: make(chan struct{}),
+		using: make(chan struct{}, 1), moved: make(chan struct{}, 1),
+	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
@@ -187,6 +198,7 @@ func OpenMembership(o MembershipOptions) (*Membership, error) {
 	m.running.Go(func() { m.collect(events, s.ShutdownCh()) })
 	m.running.Go(func() { m.deliver(o.OnChange, s.ShutdownCh()) })
 	m.running.Go(m.seek)
+	m.running.Go(m.announce)
 	return m, nil
 }
 
@@ -208,7 +220,8 @@ func (m *Membership) serfConfig(keys *Keys, tags string, events chan<- serf.Even
 
 	l := c.MemberlistConfig
 	l.Logger = logger
-	l.Transport = m.transport.Memberlist()
+	m.gossip = m.transport.newGossip()
+	l.Transport = m.gossip
 	l.SecretKey = keys.GossipKey()
 	l.Alive, l.Merge = admission{m}, admission{m} // Serf's own Merge would hide who is dead
 	l.ProbeInterval, l.ProbeTimeout = probeInterval, probeTimeout
@@ -249,11 +262,10 @@ func (m *Membership) SetTags(tags Tags) error {
 	if err != nil {
 		return fmt.Errorf("set tags: %w", err)
 	}
-	m.joining.Lock() // also keeps one SetTags from the other: Serf does not
-	defer m.joining.Unlock()
-	if m.seeking.Err() != nil {
-		return fmt.Errorf("set tags: %w", errEnded)
+	if err := m.use(context.Background()); err != nil {
+		return fmt.Errorf("set tags: %w", err)
 	}
+	defer m.release()
 	m.mu.Lock()
 	learned := m.mu.learned
 	fits := known(id.Grid, learned) == known(learned, id.Grid)
@@ -270,6 +282,26 @@ func (m *Membership) SetTags(tags Tags) error {
 	return nil
 }
 
+// use waits for its turn to have Serf do something that takes time: Serf itself keeps neither one SetTags from another nor a Join from
+// the end of it all. It is followed by release. An error says that it is not to be had: ctx has ended, or the node looks for nobody any more. Whoever has
+// it then gives up, so Leave and Shutdown do not wait long.
+func (m *Membership) use(ctx context.Context) error {
+	select {
+	case m.using <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-m.seeking.Done():
+		return errEnded
+	}
+	if m.seeking.Err() != nil {
+		m.release()
+		return errEnded
+	}
+	return nil
+}
+
+func (m *Membership) release() { <-m.using }
+
 // Leave says goodbye, so that the others take the node for one that left and not for a failed one. It takes a second, or a few
 // where nobody answers; if ctx ends before, it goes on by itself, and Shutdown waits for it. Again is no error. Nothing but
 // Shutdown follows.
@@ -278,8 +310,8 @@ func (m *Membership) Leave(ctx context.Context) error {
 		m.stopSeeking()
 		go func() {
 			defer close(m.left)
-			m.joining.Lock()
-			defer m.joining.Unlock()
+			m.using <- struct{}{}
+			defer m.release()
 			if err := m.serf.Load().Leave(); err != nil {
 				m.log.Warn("leave", "error", err)
 			}
@@ -299,9 +331,9 @@ func (m *Membership) Shutdown() error {
 	m.stopSeeking()
 	m.leave.Do(func() { close(m.left) })
 	<-m.left // memberlist panics where it is left after its end
-	m.joining.Lock()
+	m.using <- struct{}{}
 	err := m.serf.Load().Shutdown()
-	m.joining.Unlock()
+	m.release()
 	m.running.Wait()
 	if err != nil {
 		return fmt.Errorf("end membership: %w", err)

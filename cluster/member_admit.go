@@ -28,15 +28,23 @@ func (a admission) NotifyMerge(peers []*memberlist.Node) error {
 			listed[core.NodeID(n.Name)] = n
 		}
 	}
-	err := a.checkList(listed)
-	if err != nil {
+	if err := a.checkList(listed); err != nil {
 		a.refused(err)
+		return err
 	}
-	return err
+	if slices.ContainsFunc(peers, func(n *memberlist.Node) bool {
+		return n.Name == string(a.own()) && peerPort(n.Addr, n.Port) != a.transport.Addr()
+	}) {
+		select {
+		case a.moved <- struct{}{}:
+		default:
+		}
+	}
+	return nil
 }
 
 // checkList tells why nodes that another one takes for alive cannot be members together with those that this one does. Both
-// sides of a Join know both lists, and so come to the same answer.
+// sides of a Join know both lists, and so come to the same answer, except about a former start.
 func (a admission) checkList(listed map[core.NodeID]*memberlist.Node) error {
 	if a.serf.Load() == nil {
 		return fmt.Errorf("%w: membership is about to start", ErrNotServed)
@@ -64,7 +72,29 @@ func (a admission) checkList(listed map[core.NodeID]*memberlist.Node) error {
 			}
 		}
 	}
-	return nil
+	return former(listed, here)
+}
+
+// former tells whether a list is of nodes that have met nobody this node knows, and names one that is remembered dead at another
+// address. Its number in memberlist then begins at one again, and memberlist, for the sake of the new address, would take it: any late
+// news of the former start's death would be the newer one, and taken for the new start's. The node that is refused has got this node's
+// list by then. From that it learns the number to go beyond, and it comes again, with the list that it has then.
+func former(listed map[core.NodeID]*memberlist.Node, here []MemberInfo) error {
+	var dead *MemberInfo
+	for i := range here {
+		n := listed[here[i].Member.Node]
+		switch {
+		case n == nil:
+		case peerPort(n.Addr, n.Port) == here[i].Peer:
+			return nil
+		case here[i].Status != MemberAlive:
+			dead = &here[i]
+		}
+	}
+	if dead == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %s was at %s: it is to come again", errFormer, dead.Member, dead.Peer)
 }
 
 // NotifyAlive is asked about each node that anybody says is alive, and must not call memberlist, whose lock is held. That an

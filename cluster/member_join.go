@@ -97,7 +97,7 @@ func (m *Membership) reach(ctx context.Context, addr string, others map[netip.Ad
 	if peer.Node == m.own() {
 		return fmt.Errorf("%w: it is running there as %s", ErrNodeTwice, peer)
 	}
-	return m.exchange(at)
+	return m.exchange(ctx, at)
 }
 
 // whyNot names an error of Dial that has no name.
@@ -121,13 +121,31 @@ func (m *Membership) others() map[netip.AddrPort]bool {
 	return at
 }
 
-// exchange has both sides learn each other's members.
-func (m *Membership) exchange(at netip.AddrPort) error {
-	m.joining.Lock()
-	defer m.joining.Unlock()
-	if m.seeking.Err() != nil {
-		return errEnded
+// exchange has both sides learn each other's members. It is done twice: by the first list that comes back, this node learns what number
+// memberlist gave the last news of its former start, and goes beyond it. Only then is it believed where that one is remembered at
+// another address (see former). The end of ctx ends it at once.
+func (m *Membership) exchange(ctx context.Context, at netip.AddrPort) error {
+	if err := m.use(ctx); err != nil {
+		return err
 	}
+	defer m.release()
+	limited, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
+	defer m.gossip.dialWithin(limited, at)()
+	err := m.exchangeOnce(at)
+	if err == nil || errors.Is(err, errFormer) {
+		err = m.exchangeOnce(at)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("exchange members: %w", ctx.Err())
+	case err != nil && limited.Err() != nil:
+		return fmt.Errorf("exchange members: not within %v: %w", exchangeTimeout, err)
+	}
+	return err
+}
+
+func (m *Membership) exchangeOnce(at netip.AddrPort) error {
 	m.refused(nil)
 	_, err := m.serf.Load().Join([]string{at.String()}, true)
 	if err == nil {
@@ -160,6 +178,29 @@ func (m *Membership) seek() {
 		for r := range m.reachAll(m.seeking, seeds) {
 			if r.err != nil && !errors.Is(r.err, ErrSelf) {
 				m.log.Debug("not reached", "peer", r.addr, "reason", r.err)
+			}
+		}
+	}
+}
+
+// announce tells the others again and again, for a while, of a node that has moved. Whoever has not found the former start dead when
+// news of this one comes lets that pass, and would hear no more until lists are exchanged, half a minute later.
+func (m *Membership) announce() {
+	for {
+		select {
+		case <-m.moved:
+		case <-m.seeking.Done():
+			return
+		}
+		for range announcements {
+			pause(m.seeking, announcePause)
+			if err := m.use(m.seeking); err != nil {
+				return
+			}
+			err := m.serf.Load().Memberlist().UpdateNode(broadcastTimeout) // with the same tags, and a higher number
+			m.release()
+			if err != nil {
+				m.log.Debug("announce the new address", "error", err)
 			}
 		}
 	}

@@ -473,6 +473,23 @@ func TestMemberAdmission(t *testing.T) {
 		if err := (admission{a.Membership}).NotifyAlive(bad(func(n *memberlist.Node) { n.Addr = []byte{1} })); err == nil {
 			t.Error("an address of one byte")
 		}
+
+		b.crash(t)
+		knows(t, hinted, "a alive, b failed", a)
+		itself, moved, stranger := node("a", hostA+":7000", same), node("b", hostB+":7001", same), node("x", "10.0.0.9:7000", same)
+		for about, c := range map[string]struct {
+			list []*memberlist.Node
+			want error
+		}{
+			"where it was, and has met nobody":  {[]*memberlist.Node{node("b", hostB+":7000", same)}, nil},
+			"elsewhere, and has met nobody":     {[]*memberlist.Node{moved}, errFormer},
+			"elsewhere, and has met a stranger": {[]*memberlist.Node{stranger, moved}, errFormer},
+			"elsewhere, and has met a":          {[]*memberlist.Node{moved, itself}, nil},
+		} {
+			if err := (admission{a.Membership}).NotifyMerge(c.list); !errors.Is(err, c.want) {
+				t.Errorf("one that failed comes back %s: got %v, want %v", about, err, c.want)
+			}
+		}
 	})
 }
 

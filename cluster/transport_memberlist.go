@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -24,13 +25,22 @@ type gossip struct {
 	packets   chan *memberlist.Packet
 	streams   chan net.Conn
 	stop      sync.Once
+	dialing   atomic.Pointer[dialing]
+}
+
+// dialing bounds the streams that are dialed to an address.
+type dialing struct {
+	ctx context.Context
+	to  string
 }
 
 var _ memberlist.NodeAwareTransport = (*gossip)(nil)
 
 // Memberlist is the transport for memberlist's configuration, whose SecretKey is to be GossipKey. It serves one memberlist
 // at a time; memberlist's Shutdown ends it, and leaves the peer port to the others.
-func (t *Transport) Memberlist() memberlist.NodeAwareTransport {
+func (t *Transport) Memberlist() memberlist.NodeAwareTransport { return t.newGossip() }
+
+func (t *Transport) newGossip() *gossip {
 	g := &gossip{
 		transport: t,
 		packets:   make(chan *memberlist.Packet, gossipPacketsMax),
@@ -87,7 +97,22 @@ func (g *gossip) WriteToAddress(b []byte, addr memberlist.Address) (time.Time, e
 }
 
 func (g *gossip) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
-	return g.transport.dialTimeout(addr, Gossip, timeout)
+	ctx := context.Background()
+	if d := g.dialing.Load(); d != nil && d.to == addr {
+		ctx = d.ctx
+	}
+	c, err := g.transport.dialTimeout(ctx, addr, Gossip, timeout)
+	if err == nil {
+		context.AfterFunc(ctx, func() { c.Close() })
+	}
+	return c, err
+}
+
+// dialWithin has the end of ctx, which must come, end the streams that memberlist dials to an address until the function that is
+// returned is called: memberlist knows no context. One address at a time.
+func (g *gossip) dialWithin(ctx context.Context, to netip.AddrPort) (done func()) {
+	g.dialing.Store(&dialing{ctx, to.String()})
+	return func() { g.dialing.Store(nil) }
 }
 
 func (g *gossip) DialAddressTimeout(addr memberlist.Address, timeout time.Duration) (net.Conn, error) {
@@ -110,8 +135,8 @@ func (g *gossip) Shutdown() error {
 
 // dialTimeout is Dial for libraries that know no context. Its errors are bare net.OpErrors: memberlist takes those, and no
 // errors that wrap one, for the other side's failure. A timeout of zero has run out.
-func (t *Transport) dialTimeout(addr string, kind StreamKind, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+func (t *Transport) dialTimeout(ctx context.Context, addr string, kind StreamKind, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	c, err := t.Dial(ctx, addr, kind)
 	if err != nil {

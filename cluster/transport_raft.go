@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"net"
 	"sync"
 	"time"
@@ -62,5 +63,5 @@ func (l *raftLayer) Close() error {
 func (l *raftLayer) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.transport.advertise) }
 
 func (l *raftLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return l.transport.dialTimeout(string(addr), Raft, timeout)
+	return l.transport.dialTimeout(context.Background(), string(addr), Raft, timeout)
 }
