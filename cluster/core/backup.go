@@ -69,7 +69,7 @@ func (r *Replica) apply(s *Step) {
 		s.Bound = r.bound
 		r.applied = upTo
 	}
-	r.log.trim(min(r.applied, r.commit), r.opt.KeepBytes)
+	r.trimLog(min(r.applied, r.commit))
 }
 
 // applyingKeep: a larger array of entries to apply is not used again.
