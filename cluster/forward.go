@@ -89,6 +89,11 @@ type Forwarder struct {
 		closed bool
 		from   map[core.Member]*forwardStream // the newest of each
 	}
+	together struct {
+		sync.Mutex
+		tellers int              // goroutines in Together
+		streams []*forwardStream // what is answered there is to be flushed
+	}
 }
 
 // ForwarderConfig is what a forwarder needs to know.
