@@ -20,7 +20,7 @@
 // A command for another node:
 //
 //	Forwarder.Forward -> forwardLink.add -> write  ..........  the Forward stream: serve -> take -> Executor.Execute
-//	forwardLink.readAnswers -> takeAnswers -> done  .........  forwardStream.write <- answer
+//	forwardLink.readAnswers -> takeAnswers -> done  .........  forwardStream.flush <- Together <- answer
 //
 // A change of owners:
 //

@@ -89,6 +89,11 @@ type Forwarder struct {
 		closed bool
 		from   map[core.Member]*forwardStream // the newest of each
 	}
+	together struct {
+		sync.Mutex
+		tellers int              // goroutines in Together
+		streams []*forwardStream // what is answered there is to be flushed
+	}
 }
 
 // ForwarderConfig is what a forwarder needs to know.
@@ -137,14 +142,12 @@ func (f *Forwarder) Flush() {
 // Queue is Forward, but for waking who sends: that takes longer than to write a command down, so it is done once for many, by Flush.
 func (f *Forwarder) Queue(to core.NodeID, c *Forwarded, done func(Answer)) {
 	table := f.config.Table()
-	if n := table.Node(to); takesForwards(n) && c.Timeout > 0 {
-		l := (*f.links.byNode.Load())[to]
-		if l == nil || l.to.Inc != n.Inc {
-			l = f.link(to)
-		}
-		if l != nil && l.add(c, done, f.config.Now()) {
-			return
-		}
+	l := (*f.links.byNode.Load())[to]
+	if l == nil || l.known.Load() != table {
+		l = f.linkBy(table, to)
+	}
+	if l != nil && c.Timeout > 0 && l.add(c, done, f.config.Now()) {
+		return
 	}
 	done(Answer{Outcome: NotExecuted, Version: table.Version})
 }
@@ -152,6 +155,22 @@ func (f *Forwarder) Queue(to core.NodeID, c *Forwarded, done func(Answer)) {
 // takesForwards tells whether commands may be sent to a node. A fenced one leads nothing: what waits for it is to go elsewhere, and of
 // what it was sent nobody will know more.
 func takesForwards(n *core.Node) bool { return n != nil && n.Status != core.Fenced }
+
+// linkBy returns the link to the incarnation of a node that a table shows, and notes that this table has been asked; nil as link.
+func (f *Forwarder) linkBy(table *core.Table, to core.NodeID) *forwardLink {
+	n := table.Node(to)
+	if !takesForwards(n) {
+		return nil
+	}
+	l := (*f.links.byNode.Load())[to]
+	if l == nil || l.to.Inc != n.Inc {
+		l = f.link(to)
+	}
+	if l != nil && l.to.Inc == n.Inc {
+		l.known.Store(table)
+	}
+	return l
+}
 
 // link returns the link to the present incarnation of a node, having made it where there is none. It returns nil where the table
 // does not know the node, or has it fenced, or the forwarder is closed.

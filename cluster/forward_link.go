@@ -24,8 +24,9 @@ import (
 type forwardLink struct {
 	f         *Forwarder
 	to        core.Member
-	wake      chan struct{} // holds one
-	unflushed atomic.Bool   // something waits for flush
+	wake      chan struct{}              // holds one
+	unflushed atomic.Bool                // something waits for flush
+	known     atomic.Pointer[core.Table] // the newest by which commands may be sent here, as far as was asked
 	output    streamOutput
 	spare     struct { // of the last take, used again; who holds output has it
 		out    []byte

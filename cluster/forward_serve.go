@@ -5,27 +5,29 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/neargrid/neargrid/cluster/core"
 )
 
 // forwardStream is a Forward stream that a peer has opened. The goroutine that reads it calls Execute; answers gather in mu.out,
-// from whatever goroutine, and another one writes what has gathered since it last wrote. So nobody who answers waits for the
-// network, and who executes neither.
+// from whatever goroutine. Who has given many that came together writes them, as far as that goes without waiting: the goroutine that
+// reads, and who tells of commits (see Together). The rest, and answers that come alone, another goroutine writes. So nobody who
+// answers waits for the network, and who executes neither.
 type forwardStream struct {
-	f     *Forwarder
-	conn  *Conn
-	from  core.Member
-	held  atomic.Int64  // bytes of commands that are not answered; <= forwardHeldMax, but for a larger one that is alone
-	slept uint64        // the writer's: suspensions of the machine that it knows of
-	wake  chan struct{} // holds one
-	gone  chan struct{} // closed when Execute is not called for the stream any more
+	f         *Forwarder
+	conn      *Conn
+	from      core.Member
+	held      atomic.Int64  // bytes of commands that are not answered; <= forwardHeldMax, but for a larger one that is alone
+	wake      chan struct{} // holds one
+	gone      chan struct{} // closed when Execute is not called for the stream any more
+	executing atomic.Bool   // commands that came together: the goroutine that reads will flush
+	output    streamOutput
+	slept     uint64 // suspensions of the machine that are known of; who holds output has it
 
 	mu struct {
 		sync.Mutex
 		out   frameWriter // of answers; its bytes are <= forwardOutMax, but for a larger one that is alone
-		idle  bool        // the writer waits to be woken
+		idle  bool        // the next answer is to be flushed by somebody: the writer sleeps
 		ended bool        // answers go nowhere any more
 	}
 }
@@ -61,17 +63,23 @@ func (f *Forwarder) serve(conn *Conn) {
 	f.running.Go(s.write)
 	in := newStreamReader(conn)
 	for !conn.closed.Load() {
-		kind, message, err := in.next()
-		if err == nil {
+		kind, message, whole, err := in.frame()
+		if err == nil && whole {
+			s.executing.Store(true)
 			err = s.take(forwardMessage(kind), message)
 		}
 		if err != nil {
 			f.log.Debug("forward stream ended", "from", s.from.String(), "error", err)
 			return
 		}
-		if f.config.Idle != nil && !in.ready() {
+		if in.ready() {
+			continue
+		}
+		if f.config.Idle != nil {
 			f.config.Idle()
 		}
+		s.executing.Store(false)
+		s.flush()
 	}
 }
 
@@ -179,42 +187,103 @@ func (s *forwardStream) answer(id uint64, a Answer) {
 		out.buf = appendAnswer(out.buf, id, &a)
 		out.end()
 	}
-	wake := s.mu.idle
+	first := s.mu.idle && !s.executing.Load()
 	s.mu.idle = false
 	s.mu.Unlock()
-	if wake {
+	if first && !s.f.holds(s) {
 		signal(s.wake)
 	}
 }
 
-// write writes the answers that gather, each time all of them, until the stream ends.
+// Together calls tell, which gives answers that belong together, as to commands that were committed together: they are written after
+// it, by this goroutine as far as that goes without waiting.
+func (f *Forwarder) Together(tell func()) {
+	f.together.Lock()
+	f.together.tellers++
+	f.together.Unlock()
+	tell()
+	f.together.Lock()
+	f.together.tellers--
+	streams := f.together.streams
+	f.together.streams = nil
+	f.together.Unlock()
+	for _, s := range streams {
+		s.flush()
+	}
+}
+
+// holds has a stream flushed by a goroutine that is in Together; false where none is.
+func (f *Forwarder) holds(s *forwardStream) bool {
+	f.together.Lock()
+	defer f.together.Unlock()
+	if f.together.tellers == 0 {
+		return false
+	}
+	f.together.streams = append(f.together.streams, s)
+	return true
+}
+
+// flush writes what has gathered, as far as that goes without waiting, or wakes the writer.
+func (s *forwardStream) flush() {
+	if !s.writeNow() {
+		signal(s.wake)
+	}
+}
+
+// writeNow returns false where something is left to the writer.
+func (s *forwardStream) writeNow() bool {
+	if !s.output.tryLock() {
+		return false
+	}
+	defer s.output.Unlock()
+	out := s.gathered(s.output.buf)
+	if len(out) == 0 {
+		return true
+	}
+	if !s.output.writeNow(out) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.idle = len(s.mu.out.buf) == 0
+	return s.mu.idle
+}
+
+// gathered takes the answers that have gathered, and leaves buf for those to come. Where there are none, the next one is to be flushed; nor are
+// there any where the stream ends. Who calls it holds output.
+func (s *forwardStream) gathered(buf []byte) []byte {
+	s.mu.Lock()
+	s.mu.out.flush()
+	out, ended := s.mu.out.buf, s.mu.ended
+	if s.mu.idle = len(out) == 0; !s.mu.idle {
+		s.mu.out.buf = keepBuffer(buf)
+	}
+	s.mu.Unlock()
+	switch {
+	case ended || len(out) == 0:
+		return buf[:0]
+	case s.f.sleeps() != s.slept: // after the answers were given
+		s.f.log.Warn("the machine was suspended: what was answered meanwhile is not sent", "peer", s.from.String())
+		s.end()
+		return nil
+	}
+	return out
+}
+
+// write writes the answers that gather and that nobody else has written, each time all of them, until the stream ends.
 func (s *forwardStream) write() {
-	var buf []byte
-	for {
-		s.mu.Lock()
-		s.mu.out.flush()
-		out, ended := s.mu.out.buf, s.mu.ended
-		if s.mu.idle = len(out) == 0; !s.mu.idle {
-			s.mu.out.buf = keepBuffer(buf)
-		}
-		s.mu.Unlock()
+	s.output.attach(s.conn)
+	defer s.output.detach()
+	for !s.conn.closed.Load() {
+		wrote, err := s.output.write(s.conn, s.gathered)
 		switch {
-		case ended:
-			return
-		case s.f.sleeps() != s.slept: // after the answers were given
-			s.f.log.Warn("the machine was suspended: what was answered meanwhile is not sent", "peer", s.from.String())
+		case err != nil:
 			s.end()
 			return
-		case len(out) == 0:
+		case !wrote:
 			<-s.wake
 			runtime.Gosched() // as forwardLink.write does
-			continue
 		}
-		if err := writeForwards(s.conn, out); err != nil {
-			s.end()
-			return
-		}
-		buf = out
 	}
 }
 
@@ -223,19 +292,4 @@ func (f *Forwarder) sleeps() uint64 {
 		return 0
 	}
 	return f.config.Sleeps()
-}
-
-// writeForwards writes frames. Every piece must get away in time.
-func writeForwards(conn *Conn, frames []byte) error {
-	for len(frames) > 0 {
-		piece := frames[:min(len(frames), linkWriteBytes)]
-		if err := conn.SetWriteDeadline(time.Now().Add(linkWriteMax)); err != nil {
-			return err
-		}
-		if _, err := conn.Write(piece); err != nil {
-			return err
-		}
-		frames = frames[len(piece):]
-	}
-	return nil
 }

@@ -183,24 +183,26 @@ func (l *link) readAcks(conn *Conn) error {
 	var over []*waiter
 	for {
 		if len(over) > 0 && (len(over) >= ackBatchMax || !in.ready()) {
-			over = tellCommitted(over)
+			over = l.r.tellCommitted(over)
 		}
 		kind, message, err := in.next()
 		if err == nil {
 			over, err = l.takeAnswer(kind, message, over)
 		}
 		if err != nil {
-			tellCommitted(over)
+			l.r.tellCommitted(over)
 			return err
 		}
 	}
 }
 
-func tellCommitted(over []*waiter) []*waiter {
-	for i, w := range over {
-		w.committed()
-		over[i] = nil
-	}
+func (r *Replicator) tellCommitted(over []*waiter) []*waiter {
+	r.config.Together(func() {
+		for i, w := range over {
+			w.committed()
+			over[i] = nil
+		}
+	})
 	return over[:0]
 }
 

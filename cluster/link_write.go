@@ -115,7 +115,7 @@ func (l *link) writeNow() bool {
 // gather appends what partitions have for the peer, up to about maxBytes. Without tx it leaves chunks alone, which take the partition's
 // lock. all tells whether nothing is left.
 func (l *link) gather(buf []byte, maxBytes int, tx *partition.Tx) (out []byte, all bool) {
-	w := frameWriter{buf: buf}
+	w, now := frameWriter{buf: buf}, l.r.config.Now()
 	all = true
 	for first := -1; len(w.buf) < maxBytes; {
 		p, ok := l.take()
@@ -127,7 +127,7 @@ func (l *link) gather(buf []byte, maxBytes int, tx *partition.Tx) (out []byte, a
 			l.note(p)
 			break
 		}
-		if l.r.replicas[p].pull(l.to, &w, len(w.buf)+linkWriteBytes, tx) {
+		if l.r.replicas[p].pull(l.to, &w, len(w.buf)+linkWriteBytes, now, tx) {
 			l.note(p)
 			all = false
 			if first < 0 {

@@ -317,11 +317,20 @@ func (n *Node) Start(store *partition.Store, e Executor) {
 		Transport: n.transport, Store: store, Settings: n.Settings(), Now: n.config.Now, Look: n.look, Lease: nodeLease,
 		Vouched:   func() time.Duration { return n.control.Load().Vouched() },
 		Propose:   func(changes []core.Change) { n.control.Load().ProposeLater(changes) },
-		OnFailure: n.fail, Log: n.log,
+		OnFailure: n.fail, Together: n.together, Log: n.log,
 	})
 	n.repl.OnTable(n.Table().Since(0))
 	n.feed.started = true
 	n.forwarder.Store(NewForwarder(ForwarderConfig{Transport: n.transport, Table: n.Table, Now: n.config.Now, Executor: e, Idle: n.repl.Flush, Sleeps: n.Sleeps, Log: n.log}))
+}
+
+// together has the answers that a function gives to other nodes leave together.
+func (n *Node) together(tell func()) {
+	if forwarder := n.forwarder.Load(); forwarder != nil {
+		forwarder.Together(tell)
+		return
+	}
+	tell()
 }
 
 // Serves, Writable, Await and Committed are the replicator's; they may be called once Start has returned.

@@ -321,7 +321,7 @@ func (a *replica) change(s core.Step) error {
 
 // pull gathers what there is to send to a copy, up to about maxBytes; more tells whether there may be more. Without tx it leaves chunks
 // alone.
-func (a *replica) pull(to core.Member, out *frameWriter, maxBytes int, tx *partition.Tx) (more bool) {
+func (a *replica) pull(to core.Member, out *frameWriter, maxBytes int, now time.Duration, tx *partition.Tx) (more bool) {
 	for len(out.buf) < maxBytes {
 		a.mu.Lock()
 		if d, ask := a.mu.verify.next(to); ask {
@@ -329,7 +329,7 @@ func (a *replica) pull(to core.Member, out *frameWriter, maxBytes int, tx *parti
 			out.add(digestMessage, appendDigest(nil, &d))
 			continue
 		}
-		m, ok := a.mu.Pull(to, a.r.config.Now())
+		m, ok := a.mu.Pull(to, now)
 		_, chunk := a.mu.WantsChunk(to)
 		a.mu.Unlock()
 		switch {

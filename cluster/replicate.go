@@ -68,7 +68,9 @@ type ReplicatorConfig struct {
 	Propose func([]core.Change)
 	// OnFailure is told that this node's data can no longer be trusted; it must end its incarnation.
 	OnFailure func(error)
-	Log       *slog.Logger // nil: none
+	// Together calls a function that tells who has waited for commits; what they answer then may leave together. nil: it is just called.
+	Together func(tell func())
+	Log      *slog.Logger // nil: none
 }
 
 // Times of a replicator.
@@ -100,6 +102,9 @@ func (r *Replicator) Start(config ReplicatorConfig) {
 	r.config, r.store, r.log = config, config.Store, config.Log
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
+	}
+	if r.config.Together == nil {
+		r.config.Together = func(tell func()) { tell() }
 	}
 	r.self = config.Transport.Identity().Member
 	r.tx = partition.NewTx(config.Store)

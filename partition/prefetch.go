@@ -77,12 +77,13 @@ func (a *ahead) eachRun(db int, f func(d *dict, from, to int)) {
 	}
 }
 
-// tryHold locks the partition if nobody holds it, and returns a database's dict. Where there is none, it is not held.
+// tryHold locks the partition if nobody holds it, and returns a database's dict. Where there is none, it is not held; nor where the copy is
+// a backup's, whose keys are not looked up by commands.
 func (p *Partition) tryHold(db int) *dict {
 	if !p.mu.TryLock() {
 		return nil
 	}
-	if p.dbs[db] == nil {
+	if p.passive || p.dbs[db] == nil {
 		p.mu.Unlock()
 		return nil
 	}

@@ -243,7 +243,10 @@ func (t *task) await(rests []Rest, wrote bool, a Answer, done func(Answer)) bool
 		}
 		done(a)
 	}
-	left := t.deadline + commitTimeMin - t.srv.clock()
+	left := answerTimeMax
+	if !t.guest {
+		left = t.deadline + commitTimeMin - t.srv.clock()
+	}
 	if t.guest || left > answerTimeMax-lookTimeSlack {
 		return t.srv.router.Await(rests, answer)
 	}

@@ -9,17 +9,59 @@ import (
 // travels are the commands of a session that it has not simply executed. They keep its order: what other nodes have under way goes
 // on in the order in which it was sent; whatever comes back, or must not overtake, is parked, and then executed one by one.
 type travels struct {
-	flights map[int]flight // by partition, of commands that other nodes have
-	byNode  map[NodeID]int
-	count   int     // of commands that other nodes have
-	wrote   uint64  // ticket of the last command sent to another node that may change data
-	parked  []*task // by ticket; each holds the session's barrier
-	running bool    // parked[0] is
+	flights []flight // one for each partition of commands that other nodes have; in no order, and searched: most pipelines have few
+	byNode  []flight // the same, for each of these nodes
+	count   int      // of commands that other nodes have
+	wrote   uint64   // ticket of the last command sent to another node that may change data
+	parked  []*task  // by ticket; each holds the session's barrier
+	running bool     // parked[0] is
 }
 
+// flight counts the commands on a partition that a node has, or of all partitions.
 type flight struct {
-	to    NodeID
-	count int
+	to        NodeID
+	partition int
+	count     int // > 0
+}
+
+// onPartition is the flight of a partition's commands, or nil.
+func (t *travels) onPartition(p int) *flight {
+	for i := range t.flights {
+		if f := &t.flights[i]; f.partition == p {
+			return f
+		}
+	}
+	return nil
+}
+
+// toNode is the flight of all commands that a node has, or nil.
+func (t *travels) toNode(to NodeID) *flight {
+	for i := range t.byNode {
+		if f := &t.byNode[i]; f.to == to {
+			return f
+		}
+	}
+	return nil
+}
+
+// begin counts a command of a flight in a list, and end takes it out again.
+func (f *flight) begin(flights []flight, of flight) []flight {
+	if f == nil {
+		of.count = 1
+		return append(flights, of)
+	}
+	f.to = of.to
+	f.count++
+	return flights
+}
+
+func (f *flight) end(flights []flight) []flight {
+	if f.count--; f.count > 0 {
+		return flights
+	}
+	last := len(flights) - 1
+	*f, flights[last] = flights[last], flight{}
+	return flights[:last]
 }
 
 // voyage is a task that another node has.
@@ -49,7 +91,7 @@ func (t *travels) with(parts []int) bool {
 		return false
 	}
 	for _, p := range parts {
-		if t.flights[p].count > 0 {
+		if t.onPartition(p) != nil {
 			return true
 		}
 	}
@@ -59,7 +101,7 @@ func (t *travels) with(parts []int) bool {
 // elsewhere tells whether a command on one of some partitions is under way to another node.
 func (t *travels) elsewhere(parts []int, to NodeID) bool {
 	for _, p := range parts {
-		if f := t.flights[p]; f.count > 0 && f.to != to {
+		if f := t.onPartition(p); f != nil && f.to != to {
 			return true
 		}
 	}
@@ -90,18 +132,18 @@ const (
 // fly sends a task to another node behind those that it already has of the session.
 func (s *Session) fly(t *task, to NodeID) {
 	v := &s.travels
-	if v.flights == nil {
-		v.flights, v.byNode = map[int]flight{}, map[NodeID]int{}
+	if s.landings.look == nil {
 		s.landings.look = s.landAll
 	}
-	t.first = v.byNode[to] == 0
-	v.byNode[to]++
+	under := v.toNode(to)
+	t.first = under == nil
+	v.byNode = under.begin(v.byNode, flight{to: to})
 	v.count++
 	if t.writes() {
 		v.wrote = t.ticket
 	}
 	for _, p := range t.parts {
-		v.flights[p] = flight{to, v.flights[p].count + 1}
+		v.flights = v.onPartition(p).begin(v.flights, flight{to: to, partition: p})
 	}
 	voy := &voyage{s: s, t: t, to: to}
 	t.forward(to, &voy.forwarded, voy.answered)
@@ -165,15 +207,9 @@ func (s *Session) landed(t *task, from NodeID, a Answer) {
 func (s *Session) land(t *task, from NodeID) {
 	v := &s.travels
 	v.count--
-	if v.byNode[from]--; v.byNode[from] == 0 {
-		delete(v.byNode, from)
-	}
+	v.byNode = v.toNode(from).end(v.byNode)
 	for _, p := range t.parts {
-		if f := v.flights[p]; f.count > 1 {
-			v.flights[p] = flight{f.to, f.count - 1}
-		} else {
-			delete(v.flights, p)
-		}
+		v.flights = v.onPartition(p).end(v.flights)
 	}
 }
 

@@ -25,8 +25,10 @@ func (r *Replica) OnAppend(a Append) (s Step) {
 // Early tells whether a primary asks, in a message without entries, for a row that is not applied here yet. The table came to the
 // primary first; the message may be kept, and taken once the row is here.
 func (r *Replica) Early(a *Append) bool {
-	newer := a.Reign > r.row.Reign || a.Reign == r.row.Reign && a.Stint > r.row.StintOf(r.self)
-	return a.To == r.self && len(a.Entries) == 0 && newer
+	if len(a.Entries) > 0 || a.To != r.self {
+		return false
+	}
+	return a.Reign > r.row.Reign || a.Reign == r.row.Reign && a.Stint > r.row.StintOf(r.self)
 }
 
 func (r *Replica) follows(from, to Member, reign, stint uint64) bool {
@@ -69,7 +71,7 @@ func (r *Replica) apply(s *Step) {
 		s.Bound = r.bound
 		r.applied = upTo
 	}
-	r.log.trim(min(r.applied, r.commit), r.opt.KeepBytes)
+	r.trimLog(min(r.applied, r.commit))
 }
 
 // applyingKeep: a larger array of entries to apply is not used again.

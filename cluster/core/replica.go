@@ -417,5 +417,15 @@ func (r *Replica) trim() {
 			upTo = min(upTo, p.match)
 		}
 	}
-	r.log.trim(upTo, r.opt.KeepBytes)
+	r.trimLog(upTo)
 }
+
+// trimLog has the log let go of what is not needed, once that is a share of what it keeps: the oldest entries have left the processor's
+// cache, and to look at one of them with each batch takes longer than at many that lie one behind the other.
+func (r *Replica) trimLog(upTo uint64) {
+	if r.log.bytes > r.opt.KeepBytes+r.opt.KeepBytes/trimShare {
+		r.log.trim(upTo, r.opt.KeepBytes)
+	}
+}
+
+const trimShare = 8
