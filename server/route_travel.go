@@ -36,6 +36,7 @@ type voyage struct {
 type landings struct {
 	sync.Mutex
 	over  []*voyage
+	ended bool      // the session is closed: perhaps nobody looks any more
 	spare []*voyage // the loop's: what over was before, to be filled next
 	look  func()    // is Session.landAll
 }
@@ -119,6 +120,9 @@ func (v *voyage) answered(a Answer) {
 	v.answer = a
 	l := &v.s.landings
 	l.Lock()
+	if l.ended {
+		v.s.gaveLate(v.t, a.Reply)
+	}
 	l.over = append(l.over, v)
 	first := len(l.over) == 1
 	l.Unlock()
@@ -180,6 +184,7 @@ func (s *Session) land(t *task, from NodeID) {
 // arrive completes a task.
 func (s *Session) arrive(t *task, reply []byte) {
 	s.noteAnswer(t, reply)
+	s.giveTask(t, reply)
 	if t.onReply != nil {
 		reply = t.onReply(reply)
 	}
@@ -209,6 +214,9 @@ func (s *Session) runParked() {
 	t.first = true
 	t.begin(func(reply []byte) {
 		unwatchAll(t.watching)
+		if s.landings.isEnded() {
+			s.gaveLate(t, reply)
+		}
 		s.loop.Post(func() {
 			v.running = false
 			v.parked = slices.Delete(v.parked, 0, 1)
