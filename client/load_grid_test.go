@@ -74,6 +74,7 @@ func playLoads(l *loadTest) {
 	l.run("a loader that fails", (*loadTest).loaderFails)
 	l.run("who gives up", (*loadTest).givesUp)
 	l.run("a loader that takes too long", (*loadTest).takesTooLong)
+	l.run("a program that goes", (*loadTest).goes)
 	l.run("at random", (*loadTest).random)
 }
 
@@ -332,11 +333,27 @@ func (l *loadTest) takesTooLong() {
 	l.wantLoaded("the slow one", <-slow, "v")
 	l.wantGet(b, key, "v")
 
-	if _, err := a.Do(l.ctx, "GRID.LOAD", "gone", "50"); err != nil {
+	if _, err := a.Do(l.ctx, "GRID.LOAD", "forgotten", "50"); err != nil {
 		l.Fatal(err)
 	}
-	got, err := b.GetOrLoad(l.ctx, "gone", 0, func(context.Context) (string, error) { return "v", nil })
-	l.wantLoaded("of one that has gone", loaded{got, err}, "v")
+	got, err := b.GetOrLoad(l.ctx, "forgotten", 0, func(context.Context) (string, error) { return "v", nil })
+	l.wantLoaded("of one that has forgotten it", loaded{got, err}, "v")
+}
+
+// goes: a program that ends while its loader runs, or is killed, holds nobody up.
+func (l *loadTest) goes() {
+	gone, b := l.connect(Options{}), l.connect(Options{})
+	if _, err := gone.Do(l.ctx, "GRID.LOAD", "gone", "3600000"); err != nil {
+		l.Fatal(err)
+	}
+	waits := make(chan loaded, 1)
+	go func() {
+		got, err := b.GetOrLoad(l.ctx, "gone", 0, func(context.Context) (string, error) { return "v", nil })
+		waits <- loaded{got, err}
+	}()
+	l.waits(b, "gone")
+	gone.Close()
+	l.wantLoaded("of one that has gone", <-waits, "v")
 }
 
 // random: writers change a database and delete the key, as programs do that keep their data elsewhere. No call returns what is

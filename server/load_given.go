@@ -216,13 +216,21 @@ func loadReply(reply []byte) (token, ms int64) {
 	return token, ms
 }
 
-// PassLate is for an Upstream: a token in the answer to a command that it has ended without one is given back.
-func (srv *Server) PassLate(f *Forwarded, reply []byte) {
+// Late is what an Upstream that has ended a command without an answer calls with one that comes then; nil: it need not. f's arguments must
+// stay as they are.
+func (srv *Server) Late(f *Forwarded) func(reply []byte) {
 	t := &task{srv: srv, args: f.Args, db: f.DB}
-	if f.Kind == ForwardExec {
-		t.multi, _, _ = decodeExec(f.Args, srv.store.PartitionOf)
-	} else {
+	switch f.Kind {
+	case ForwardCommand:
 		t.row = lookup(f.Args)
+	case ForwardExec:
+		t.multi, _, _ = decodeExec(f.Args, srv.store.PartitionOf)
 	}
-	srv.passLoads(t.loadsIn(reply))
+	if !(t.row != nil && t.row.Name == "grid.load") && !(t.multi != nil && t.multi.loads()) {
+		return nil
+	}
+	return func(reply []byte) {
+		srv.passLoads(t.loadsIn(reply))
+		srv.flush()
+	}
 }

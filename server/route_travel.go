@@ -213,10 +213,10 @@ func (s *Session) runParked() {
 	t := v.parked[0]
 	t.first = true
 	t.begin(func(reply []byte) {
-		unwatchAll(t.watching)
 		if s.landings.isEnded() {
 			s.gaveLate(t, reply)
 		}
+		unwatchAll(t.watching)
 		s.loop.Post(func() {
 			v.running = false
 			v.parked = slices.Delete(v.parked, 0, 1)
