@@ -106,6 +106,9 @@ func (c *Client) askTurn(ctx context.Context, key string) (t turn, err error) {
 // sendTurn sends GRID.LOAD and returns the reply. Where the context ends before that is there, errAbandoned is returned, and a token that
 // comes then is given back: nobody knows of it, and others would wait for who has it.
 func (c *Client) sendTurn(ctx context.Context, conn *conn, key string, args []string, asking bool) (v protocol.Value, err error) {
+	if err := ctx.Err(); err != nil {
+		return v, &ConnError{Node: conn.node.addr, Op: "send", Err: err}
+	}
 	lines := [][]string{args}
 	if asking {
 		lines = [][]string{{"ASKING"}, args}

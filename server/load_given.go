@@ -76,6 +76,13 @@ func (s *Session) give(given []loadToken, wanted bool) {
 	s.loads.add(given, s.srv.wallMs(s.srv.clock()), sessionLoadsMax)
 }
 
+// giveNow does so with those that a command has given which was executed at once.
+func (s *Session) giveNow(c *Call, wanted bool) {
+	if len(c.given) > 0 {
+		s.give(c.takeGiven(), wanted)
+	}
+}
+
 // giveTask does so with those in the answer to a task.
 func (s *Session) giveTask(t *task, reply []byte) {
 	if !t.passed {
@@ -94,14 +101,19 @@ func (s *Session) gaveLate(t *task, reply []byte) {
 	}
 }
 
-// endLandings gives back the tokens in answers that wait for a session which ends, and in those that come from now on.
-func (s *Session) endLandings() {
+// endLoads gives back the tokens of a session that ends; those in answers that wait for it, and in those that come from now on, too.
+func (s *Session) endLoads() {
 	l := &s.landings
 	l.Lock()
-	defer l.Unlock()
 	l.ended = true
 	for _, v := range l.over {
 		s.gaveLate(v.t, v.answer.Reply)
+	}
+	l.Unlock()
+	if len(s.loads) > 0 {
+		s.srv.passLoads(s.loads)
+		s.srv.flush()
+		s.loads = nil
 	}
 }
 
@@ -219,15 +231,15 @@ func loadReply(reply []byte) (token, ms int64) {
 // Late is what an Upstream that has ended a command without an answer calls with one that comes then; nil: it need not. f's arguments must
 // stay as they are.
 func (srv *Server) Late(f *Forwarded) func(reply []byte) {
-	t := &task{srv: srv, args: f.Args, db: f.DB}
-	switch f.Kind {
-	case ForwardCommand:
-		t.row = lookup(f.Args)
-	case ForwardExec:
-		t.multi, _, _ = decodeExec(f.Args, srv.store.PartitionOf)
-	}
-	if !(t.row != nil && t.row.Name == "grid.load") && !(t.multi != nil && t.multi.loads()) {
+	loads := func(name []byte) bool { return is(name, "grid.load") }
+	if f.Kind != ForwardExec && !loads(f.Args[0]) || !slices.ContainsFunc(f.Args, loads) {
 		return nil
+	}
+	t := &task{srv: srv, args: f.Args, db: f.DB}
+	if f.Kind == ForwardExec {
+		t.multi, _, _ = decodeExec(f.Args, srv.store.PartitionOf)
+	} else {
+		t.row = lookup(f.Args)
 	}
 	return func(reply []byte) {
 		srv.passLoads(t.loadsIn(reply))

@@ -231,9 +231,7 @@ func (s *Session) answer(c *Call) {
 		s.replies = replySkip
 		return
 	}
-	if len(c.given) > 0 {
-		s.give(c.takeGiven(), mode == replyOn)
-	}
+	s.giveNow(c, mode == replyOn)
 	if mode == replyOn || s.replies == replyOn { // CLIENT REPLY ON answers also where it would have been skipped
 		return
 	}
@@ -381,7 +379,6 @@ func (s *Session) Closed() {
 	s.unwatch()
 	s.untrack()
 	s.dropParked()
-	s.endLandings()
 	s.goOn()
 	s.srv.unregister(s)
 	if s.srv.upstream != nil {
@@ -389,11 +386,7 @@ func (s *Session) Closed() {
 	}
 	s.in, s.out, s.multi = nil, nil, nil
 	s.dropQueue()
-	if len(s.loads) > 0 {
-		s.srv.passLoads(s.loads)
-		s.srv.flush()
-		s.loads = nil
-	}
+	s.endLoads()
 }
 
 // pendingBytes is the size of the output that waits to be sent or for its turn.
