@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -61,6 +62,14 @@ var (
 func (c *Client) Casts() error {
 	if t := c.table.Load(); t.perNode && len(t.nodes) > 1 {
 		return errCastDoors
+	}
+	return nil
+}
+
+// Origins says why nodes cannot tell by whom a key was changed, whose number was given by GRID.ORIGIN; nil = they can.
+func (c *Client) Origins() error {
+	if t := c.table.Load(); t.kind != tableGrid {
+		return fmt.Errorf("%s is no node of neargrid, and does not tell who has changed a key", t.nodes[0].addr)
 	}
 	return nil
 }

@@ -74,6 +74,7 @@ func playLoads(l *loadTest) {
 	l.run("a loader that fails", (*loadTest).loaderFails)
 	l.run("who gives up", (*loadTest).givesUp)
 	l.run("a loader that takes too long", (*loadTest).takesTooLong)
+	l.run("a program that goes", (*loadTest).goes)
 	l.run("at random", (*loadTest).random)
 }
 
@@ -332,11 +333,11 @@ func (l *loadTest) takesTooLong() {
 	l.wantLoaded("the slow one", <-slow, "v")
 	l.wantGet(b, key, "v")
 
-	if _, err := a.Do(l.ctx, "GRID.LOAD", "gone", "50"); err != nil {
+	if _, err := a.Do(l.ctx, "GRID.LOAD", "forgotten", "50"); err != nil {
 		l.Fatal(err)
 	}
-	got, err := b.GetOrLoad(l.ctx, "gone", 0, func(context.Context) (string, error) { return "v", nil })
-	l.wantLoaded("of one that has gone", loaded{got, err}, "v")
+	got, err := b.GetOrLoad(l.ctx, "forgotten", 0, func(context.Context) (string, error) { return "v", nil })
+	l.wantLoaded("of one that has forgotten it", loaded{got, err}, "v")
 }
 
 // random: writers change a database and delete the key, as programs do that keep their data elsewhere. No call returns what is
@@ -381,31 +382,4 @@ func (l *loadTest) random() {
 			l.Errorf("%q, %v is left, and the database has %s", got, err, last)
 		}
 	}
-}
-
-// unseat takes from a node the key that is being loaded there. What was loaded before is not put in, and who waits gets on.
-func (l *loadTest) unseat(n *testgrid.Node, remove func(n *testgrid.Node) error) {
-	a, b := l.connect(Options{}), l.connect(Options{})
-	parts, err := n.Table()
-	if err != nil {
-		l.Fatal(err)
-	}
-	s, key := newSource("old"), ""
-	for p, part := range parts {
-		if part.Primary == n.ID() {
-			key = keyOf(p, len(parts), n.Number) // another one for each node: partitions move
-		}
-	}
-	first := l.begin(l.ctx, a, key, s)
-	<-s.begun
-	second := l.begin(l.ctx, b, key, s)
-	l.waits(b, key)
-	s.value.Store("new")
-	if err := remove(n); err != nil {
-		l.Fatal(err)
-	}
-	l.wantLoaded("who has waited", <-second, "new")
-	close(s.release)
-	l.wantLoaded("who has loaded before", <-first, "new")
-	l.wantGet(b, key, "new")
 }

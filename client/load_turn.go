@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/neargrid/neargrid/protocol"
@@ -31,7 +32,7 @@ type turn struct {
 	plain bool          // the server knows no tokens
 }
 
-// loadSpec is GRID.LOAD's: sent again whatever has happened to it, since a token that nobody has got runs out.
+// loadSpec is GRID.LOAD's: sent again whatever has happened to it, since a token that nobody has got is given back by the node, or runs out.
 var loadSpec = spec{first: 1, last: 1, step: 1, flags: flagRead}
 
 // awaitTurn returns what is to be done about a key, once nobody else does it.
@@ -85,7 +86,7 @@ func (c *Client) askTurn(ctx context.Context, key string) (t turn, err error) {
 		if t.plain = conn.plain.Load(); t.plain {
 			return nil, nil
 		}
-		v, err = c.send(ctx, n, laneLoad, [][]string{args}, asking)
+		v, err = c.sendTurn(ctx, conn, key, args, asking)
 		if err != nil || !v.IsError() {
 			return nil, err
 		}
@@ -100,6 +101,52 @@ func (c *Client) askTurn(ctx context.Context, key string) (t turn, err error) {
 		return t, err
 	}
 	return turnOf(v)
+}
+
+// sendTurn sends GRID.LOAD and returns the reply. Where the context ends before that is there, errAbandoned is returned, and a token that
+// comes then is given back: nobody knows of it, and others would wait for who has it.
+func (c *Client) sendTurn(ctx context.Context, conn *conn, key string, args []string, asking bool) (v protocol.Value, err error) {
+	if err := ctx.Err(); err != nil {
+		return v, &ConnError{Node: conn.node.addr, Op: "send", Err: err}
+	}
+	lines := [][]string{args}
+	if asking {
+		lines = [][]string{{"ASKING"}, args}
+	}
+	var late sync.Mutex // guards what follows: the reader may have the reply as the context ends
+	var came turn
+	left := false
+	k := conn.newCall(len(lines))
+	k.hook = func(i int, v protocol.Value) {
+		if i < len(lines)-1 {
+			return
+		}
+		t, err := turnOf(v)
+		if err != nil {
+			return
+		}
+		late.Lock()
+		defer late.Unlock()
+		if came = t; left {
+			c.passTurn(key, came)
+		}
+	}
+	if err := conn.enqueue(ctx, k, lines); err != nil {
+		k.free()
+		return v, err
+	}
+	switch err = conn.wait(ctx, k); err {
+	case nil:
+		v = k.replies[len(lines)-1]
+	case errAbandoned:
+		late.Lock()
+		defer late.Unlock()
+		left = true
+		c.passTurn(key, came)
+		return v, err
+	}
+	k.free()
+	return v, err
 }
 
 func unless(so bool, err error) error {

@@ -121,6 +121,38 @@ func TestTurnUntold(t *testing.T) {
 	}
 }
 
+// TestTurnAbandoned: who gives up before the token is there gives it back as it comes, so that others need not wait.
+func TestTurnAbandoned(t *testing.T) {
+	playLoad(t, func(t *testing.T, c *Client, n *fakeNode) {
+		n.change(func() {
+			n.script = func(conn *fakeConn, args []string) bool {
+				switch args[0] {
+				case "GRID.LOAD":
+					time.AfterFunc(time.Second, func() { conn.send("*3|$4|load|:4711|:10000|") })
+				case "GRID.PASS":
+					conn.send(":1|")
+				default:
+					return false
+				}
+				return true
+			}
+		})
+		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+		defer cancel()
+		if _, err := c.GetOrLoad(ctx, "k", 0, noLoader(t)); err != context.DeadlineExceeded {
+			t.Errorf("%v", err)
+		}
+		time.Sleep(400 * time.Millisecond)
+		if got := n.count("GRID.PASS"); got != 0 {
+			t.Errorf("%d times GRID.PASS before the token is there", got)
+		}
+		time.Sleep(200 * time.Millisecond)
+		if got := n.count("GRID.PASS k 4711"); got != 1 {
+			t.Errorf("%d times GRID.PASS, want 1", got)
+		}
+	})
+}
+
 // TestTurnNoToken: where there is no token to be had the value is loaded, returned, and not put in.
 func TestTurnNoToken(t *testing.T) {
 	playTurns(t, func(t *testing.T, c *Client, n *fakeNode) {

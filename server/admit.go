@@ -100,9 +100,11 @@ func (c *Call) confirm(start int, at time.Duration) bool {
 		c.W.Buf = append(c.W.Buf[:start], errorReply(errIndeterminate)...)
 	case c.verdict == elsewhere:
 		c.W.Buf = c.W.Buf[:start]
-		return false
+	default:
+		return true
 	}
-	return true
+	c.srv.passOwn(c.takeGiven())
+	return c.verdict != elsewhere || c.wrote
 }
 
 // rests are what the reply to the command rests on. They are good until the next command.

@@ -36,6 +36,8 @@ type Upstream interface {
 	NearLeft() time.Duration
 	// NoCast says why clients may not track by prefixes; "" = they may.
 	NoCast() string
+	// NoLoop says why clients may not ask to hear of no changes of their own; "" = they may.
+	NoLoop() string
 	// Casts is told that clients want to hear of other prefixes than before: NearCasts. It must not wait.
 	Casts()
 	// CastLeft is for how long what NearCast has said holds, as far as is known now.

@@ -16,6 +16,7 @@ import (
 //	GRID.PASS k 4711          in place of it, where the value cannot be had: the next one who asks is to load
 //
 // GRID.LOAD has no flag "readonly", though it changes no data: its reply is for one alone, and is not to be kept by near caches.
+// A token ends with the connection on which it was given, or would have been: see load_given.go.
 // Of those who wait, a connection that tracks is told as of any change to a key that it has read; but only where the command is
 // executed at the node that the connection is with. Its reply says so, and others ask again after a while.
 
@@ -77,6 +78,7 @@ func cmdGridLoad(c *Call) {
 	load := c.Tx.Load(key, ms)
 	c.W.Array(3)
 	if load.Token > 0 || load.LeftMs == 0 {
+		c.giveLoad(key, load)
 		c.W.BulkString("load")
 		c.W.Int(load.Token)
 		c.W.Int(load.LeftMs)

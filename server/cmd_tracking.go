@@ -51,6 +51,10 @@ func cmdClientTracking(c *Call) {
 			c.W.Error(up.NoCast())
 			return
 		}
+		if up := c.srv.upstream; up != nil && mode.noloop && up.NoLoop() != "" {
+			c.W.Error(up.NoLoop())
+			return
+		}
 		s.startTracking(mode, &old, to)
 	}
 	c.W.OK()

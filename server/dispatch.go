@@ -39,10 +39,11 @@ type Call struct {
 	verdict   verdict
 	wrote     bool // the command has changed something
 	waits     []Rest
-	gate      gate     // gathers replies that wait for commits; of it replies and rests alone
-	gateStart int      // where in W's bytes they begin
-	marks     bool     // WATCH is to answer with the keys' marks
-	proxy     *Session // stands in for the sessions of other nodes
+	given     []loadToken // tokens of GRID.LOAD in the reply, until it is known who gets it
+	gate      gate        // gathers replies that wait for commits; of it replies and rests alone
+	gateStart int         // where in W's bytes they begin
+	marks     bool        // WATCH is to answer with the keys' marks
+	proxy     *Session    // stands in for the sessions of other nodes
 
 	writer protocol.Writer
 	tally  tally
@@ -377,7 +378,7 @@ func (s *Session) runOffLoop(c *Call) {
 		oc.by, oc.track, oc.origin = by, track, origin
 		oc.call()
 		oc.tally.flush()
-		reply := oc.W.Buf
+		reply, given := oc.W.Buf, oc.takeGiven()
 		oc.W.Buf, oc.s, oc.Args, oc.Row = nil, nil, nil, nil
 		oc.multi, oc.watching, oc.offLoop = nil, nil, false
 		oc.by, oc.track, oc.origin = nil, nil, nil
@@ -389,6 +390,7 @@ func (s *Session) runOffLoop(c *Call) {
 		s.loop.Post(func() {
 			s.held = held{}
 			s.barrier--
+			s.give(given, !silent)
 			s.Complete(ticket, reply)
 		})
 	}()

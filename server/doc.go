@@ -72,6 +72,7 @@
 //	category.go     ACL categories, from flags and groups
 //	command_docs.go the syntax of rows, parsed
 //
+//	load_given.go   tokens of GRID.LOAD whose holder is gone are given back
 //	cmd_*.go        the commands: rows and handlers, a file for each family
 //	cluster_nodes.go the grid as the cluster door tells it; grid_info.go what INFO and HELLO tell at each door
 //

@@ -25,6 +25,7 @@ type gatedReply struct {
 	start, end int // of its bytes
 	rests      int // how many
 	wrote      bool
+	given      []loadToken
 }
 
 // gateMax bounds the replies behind one gate.
@@ -53,7 +54,7 @@ func (s *Session) awaitCommit(c *Call, start int) {
 	}
 	g := &c.gate
 	g.rests = append(g.rests, rests...)
-	g.replies = append(g.replies, gatedReply{start - c.gateStart, len(c.W.Buf) - c.gateStart, len(rests), c.wrote})
+	g.replies = append(g.replies, gatedReply{start - c.gateStart, len(c.W.Buf) - c.gateStart, len(rests), c.wrote, c.given})
 	if len(g.replies) == gateMax {
 		s.closeGate(c)
 	}
@@ -104,6 +105,7 @@ func (g *gate) failed() (reply []byte) {
 			reply = append(reply, g.reply[r.start:r.end]...)
 		} else {
 			reply = append(reply, errorReply(unconfirmed(r.wrote))...)
+			g.s.srv.passOwn(r.given)
 			if r.wrote {
 				g.s.noteUncommitted(own)
 			}

@@ -20,6 +20,7 @@ type guest struct {
 	refusing map[uint64]time.Duration // its sessions with a command that was refused, up to their next First: when that was, by the server's clock
 	sweepAt  int                      // with so many of them, those of long ago are forgotten
 	reads    *guestReader             // nil: it has had nothing tracked
+	loads    loadTokens               // that its clients were given
 	gone     bool
 }
 
@@ -63,6 +64,7 @@ func (srv *Server) Execute(from NodeID, f *Forwarded, answer func(Answer)) {
 		if a.Outcome == NotExecuted {
 			g.refused(f, srv.clock())
 		}
+		g.give(t)
 		answer(a)
 	})
 }
@@ -74,16 +76,17 @@ func (srv *Server) Gone(from NodeID) {
 	delete(srv.guests.byNode, from)
 	srv.guests.Unlock()
 	if g != nil {
-		g.leave()
+		g.leave(srv)
 	}
 }
 
 // leave ends the guest. What is still executed for it may come later.
-func (g *guest) leave() {
+func (g *guest) leave(srv *Server) {
 	g.Lock()
-	reads := g.reads
-	g.gone = true
+	reads, loads := g.reads, g.loads
+	g.gone, g.loads = true, nil
 	g.Unlock()
+	srv.passOwn(loads)
 	if reads != nil {
 		reads.leave()
 	}

@@ -36,6 +36,9 @@ type task struct {
 	// Of a server with an Upstream: any node executes it; or it is read near.
 	whole, near bool
 
+	given  []loadToken // in its answer, where it was executed here
+	passed bool        // those in its answer were given back
+
 	work func(w *protocol.Writer) // in place of a command: what takes many of them; it may take long
 	// Of an EXEC.
 	multi    *transaction
@@ -215,6 +218,7 @@ func (t *task) executeNow(done func(Answer)) {
 	}
 	c.marks = t.kind == ForwardWatch
 	a := Answer{}
+	c.given = nil
 	var rests []Rest
 	if !c.fits(t.grows()) {
 		c.W.Error(t.refusal(protocol.ErrOOM))
@@ -223,7 +227,7 @@ func (t *task) executeNow(done func(Answer)) {
 	} else {
 		rests = c.rests()
 	}
-	a.Reply = c.W.Buf
+	a.Reply, t.given = c.W.Buf, c.takeGiven()
 	if len(rests) == 0 || srv.router.Committed(rests) || t.await(rests, c.wrote, a, done) {
 		done(a)
 	}
@@ -240,6 +244,10 @@ func (t *task) await(rests []Rest, wrote bool, a Answer, done func(Answer)) bool
 	answer := func(err error) {
 		if err != nil {
 			a.Reply = errorReply(unconfirmed(wrote))
+			if given := t.given; len(given) > 0 {
+				t.given = nil
+				t.srv.after(0, func() { t.srv.passOwn(given) }) // who has called may hold locks
+			}
 		}
 		done(a)
 	}

@@ -78,6 +78,7 @@ type voyage struct {
 type landings struct {
 	sync.Mutex
 	over  []*voyage
+	ended bool      // the session is closed: perhaps nobody looks any more
 	spare []*voyage // the loop's: what over was before, to be filled next
 	look  func()    // is Session.landAll
 }
@@ -161,6 +162,9 @@ func (v *voyage) answered(a Answer) {
 	v.answer = a
 	l := &v.s.landings
 	l.Lock()
+	if l.ended {
+		v.s.gaveLate(v.t, a.Reply)
+	}
 	l.over = append(l.over, v)
 	first := len(l.over) == 1
 	l.Unlock()
@@ -216,6 +220,7 @@ func (s *Session) land(t *task, from NodeID) {
 // arrive completes a task.
 func (s *Session) arrive(t *task, reply []byte) {
 	s.noteAnswer(t, reply)
+	s.giveTask(t, reply)
 	if t.onReply != nil {
 		reply = t.onReply(reply)
 	}
@@ -244,6 +249,9 @@ func (s *Session) runParked() {
 	t := v.parked[0]
 	t.first = true
 	t.begin(func(reply []byte) {
+		if s.landings.isEnded() {
+			s.gaveLate(t, reply)
+		}
 		unwatchAll(t.watching)
 		s.loop.Post(func() {
 			v.running = false

@@ -66,7 +66,8 @@ type Session struct {
 	inbox    inbox    // pushes that it is to get
 	// subscribed: invalidations are sent to it as messages.
 	subscribed atomic.Bool
-	written    written // for WAIT
+	written    written    // for WAIT
+	loads      loadTokens // that it was given
 
 	created  time.Duration // by the server's clock
 	active   time.Duration // when something was last read from the client, or a large reply went on being written
@@ -230,6 +231,7 @@ func (s *Session) answer(c *Call) {
 		s.replies = replySkip
 		return
 	}
+	s.giveNow(c, mode == replyOn)
 	if mode == replyOn || s.replies == replyOn { // CLIENT REPLY ON answers also where it would have been skipped
 		return
 	}
@@ -384,6 +386,7 @@ func (s *Session) Closed() {
 	}
 	s.in, s.out, s.multi = nil, nil, nil
 	s.dropQueue()
+	s.endLoads()
 }
 
 // pendingBytes is the size of the output that waits to be sent or for its turn.

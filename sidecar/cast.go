@@ -71,6 +71,14 @@ func (s *Sidecar) NoCast() string {
 	return ""
 }
 
+// NoLoop says why clients must hear of their own changes, too.
+func (s *Sidecar) NoLoop() string {
+	if c := s.grid.Load(); c != nil && c.Origins() != nil {
+		return "ERR CLIENT TRACKING NOLOOP is not possible at this sidecar: " + c.Origins().Error() + "; leave it out, and be told of own changes, too"
+	}
+	return ""
+}
+
 // Casts takes up other prefixes than before: at once, where they are told of already.
 func (s *Sidecar) Casts() {
 	k := &s.casts

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/neargrid/neargrid/client"
+	"github.com/neargrid/neargrid/internal/testredis"
+	"github.com/neargrid/neargrid/partition"
+	"github.com/neargrid/neargrid/server"
 )
 
 // TestLoadOnce: of programs that miss a key, at a sidecar and at nodes, one loads.
@@ -63,4 +66,48 @@ func TestLoadNotHeld(t *testing.T) {
 	want(t, b, "+OK", "GRID.FILL once "+words[1][1:]+" v")
 	want(t, a, "*[$value $v]", "GRID.LOAD once")
 	want(t, b, ":0", "GRID.PASS once "+words[1][1:])
+}
+
+// TestLoadGone: a client of the sidecar's that goes, or the sidecar itself, holds nobody up who waits for its token; nor does an answer that
+// comes when its time is over.
+func TestLoadGone(t *testing.T) {
+	node := dial(t, nodeAddr(t))
+	mayLoad := func(what, key string) {
+		t.Helper()
+		eventually(t, what+": another one may load", func() bool {
+			got := short(node.Do(t, "GRID.LOAD", key, "60000"))
+			return strings.HasPrefix(got, "*[$load") && !strings.HasPrefix(got, "*[$load :0")
+		})
+	}
+	load := func(c *testredis.Conn, key string) {
+		t.Helper()
+		if got := short(c.Do(t, "GRID.LOAD", key, "60000")); !strings.HasPrefix(got, "*[$load") {
+			t.Fatalf("GRID.LOAD: %s, want a token", got)
+		}
+	}
+	r := started(t, nil)
+	a := r.conn()
+	load(a, "gone")
+	load(a, "gone:2")
+	a.Close()
+	mayLoad("a client has gone", "gone")
+	mayLoad("a client has gone", "gone:2")
+
+	key := "late"
+	f := &server.Forwarded{Resp: 2, Timeout: time.Millisecond, Args: [][]byte{[]byte("GRID.LOAD"), []byte(key), []byte("60000")}}
+	owner := r.Topology().Parts[partition.Slot([]byte(key))*partitions/partition.Slots].Primary
+	want(t, r.conn(), "$nil", "GET "+key)
+	load(r.conn(), "{"+key+"}:other") // so the connection is there
+	thaw := r.wire.freeze()
+	ended := make(chan server.Answer, 1)
+	r.Forward(owner, f, func(a server.Answer) { ended <- a })
+	if a := <-ended; a.Outcome != server.Unknown {
+		t.Errorf("outcome %d, want that nobody knows", a.Outcome)
+	}
+	thaw()
+	mayLoad("an answer came late", key)
+
+	load(r.conn(), "cut")
+	r.wire.set(true)
+	mayLoad("the sidecar is cut off", "cut")
 }

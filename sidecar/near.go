@@ -43,7 +43,7 @@ func (s *Sidecar) NearLeft() time.Duration {
 
 // readNear reads for the near cache. A read that is to be tracked and is none of what is held there, such as TTL, goes on the same connection.
 func (s *Sidecar) readNear(c *client.Client, f *server.Forwarded, done func(server.Answer)) {
-	s.wg.Go(func() {
+	s.answerSoon(done, func() {
 		ctx, cancel := context.WithTimeout(s.ctx, f.Timeout)
 		defer cancel()
 		v, tracked, err := c.NearRead(ctx, f.Args)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -267,16 +268,17 @@ func short(v testredis.Value) string {
 // startedQuiet is a sidecar of a grid in which nothing moves any more: moves have clients that track drop everything.
 func startedQuiet(t *testing.T, change func(*Options)) *rig {
 	t.Helper()
-	quiet.Do(func() { untilQuiet(t) })
+	quiet.Do(func() { untilQuiet(t, dial(t, nodeAddr(t)), 3) })
 	return started(t, change)
 }
 
 var quiet sync.Once // it stays so
 
-func untilQuiet(t *testing.T) {
+// untilQuiet waits until nothing moves in a grid of so many nodes.
+func untilQuiet(t *testing.T, node *testredis.Conn, nodes int) {
 	t.Helper()
 	const quietFor = 300 * time.Millisecond
-	node, version, since := dial(t, nodeAddr(t)), "", time.Now()
+	version, since := "", time.Now()
 	eventually(t, "the grid is quiet", func() bool {
 		info := node.Do(t, "INFO", "grid").Text
 		_, now, _ := strings.Cut(info, "grid_table_version:")
@@ -284,7 +286,7 @@ func untilQuiet(t *testing.T) {
 		if now != version {
 			version, since = now, time.Now()
 		}
-		for _, line := range []string{"grid_nodes_alive:3", "promise_kept:1", "moves_under_way:0", "moves_left:0"} {
+		for _, line := range []string{fmt.Sprint("grid_nodes_alive:", nodes), "promise_kept:1", "moves_under_way:0", "moves_left:0"} {
 			if !strings.Contains(info, line+"\r\n") {
 				since = time.Now()
 			}

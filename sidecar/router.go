@@ -128,6 +128,7 @@ func (s *Sidecar) Forward(to server.NodeID, f *server.Forwarded, done func(serve
 func (s *Sidecar) send(c *client.Client, to server.NodeID, f *server.Forwarded, lines [][]string, done func(server.Answer)) {
 	one := newAnswer(f, outside(c, lines), done)
 	side := client.Side{DB: f.DB, Resp: f.Resp}
+	one.late = s.srv.Late(f)
 	lines, one.behind = restored(f, named(f, lines))
 	var err error
 	if of := s.session(f.Session); of == nil {
@@ -179,6 +180,7 @@ type answer struct {
 	behind  int // replies behind the one that is the answer
 	outside func()
 	done    func(server.Answer)
+	late    func(reply []byte) // is called with an answer that comes when its time is over; nil: nobody is
 	timer   *time.Timer
 }
 
@@ -188,12 +190,15 @@ func newAnswer(f *server.Forwarded, outside func(), done func(server.Answer)) *a
 	return a
 }
 
-func (a *answer) end(with server.Answer) {
+// end gives the answer. It returns false where another was given before.
+func (a *answer) end(with server.Answer) (given bool) {
 	a.once.Do(func() {
+		given = true
 		a.timer.Stop()
 		a.outside()
 		a.done(with)
 	})
+	return given
 }
 
 // replies is what package client calls.
@@ -207,7 +212,10 @@ func (a *answer) replies(replies []protocol.Value, err error) {
 		a.end(server.Answer{Outcome: server.NotExecuted})
 		return
 	}
-	a.end(server.Answer{Outcome: server.Executed, Reply: protocol.AppendValue(nil, last)})
+	reply := protocol.AppendValue(nil, last)
+	if !a.end(server.Answer{Outcome: server.Executed, Reply: reply}) && a.late != nil {
+		a.late(reply)
+	}
 }
 
 // isMoved: a cluster door says that the table is old. Grid doors do not.

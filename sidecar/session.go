@@ -63,7 +63,7 @@ func (of *session) begin(c *client.Client, addr string, side client.Side, first 
 // watch has keys watched on the session's line, which is made for the first of them.
 func (of *session) watch(s *Sidecar, c *client.Client, to server.NodeID, f *server.Forwarded, done func(server.Answer)) {
 	began := time.Now()
-	s.wg.Go(func() {
+	s.answerSoon(done, func() {
 		of.mu.Lock()
 		line, broken := of.mu.line, of.mu.broken
 		of.mu.Unlock()

@@ -55,6 +55,7 @@ type Sidecar struct {
 	mu struct {
 		sync.Mutex
 		sessions map[uint64]*session // of those that have sent something
+		closed   bool                // nothing is spawned any more
 	}
 }
 
@@ -91,9 +92,9 @@ func (s *Sidecar) Start() error {
 	if err := s.srv.Start(); err != nil {
 		return err
 	}
-	s.wg.Go(s.join)
-	s.wg.Go(s.watchLapses)
-	s.wg.Go(s.keepCasts)
+	s.spawn(s.join)
+	s.spawn(s.watchLapses)
+	s.spawn(s.keepCasts)
 	return nil
 }
 
@@ -107,11 +108,33 @@ func (s *Sidecar) Done() <-chan struct{} { return s.srv.Done() }
 func (s *Sidecar) Close(ctx context.Context) error {
 	err := s.srv.Shutdown(ctx)
 	s.cancel()
+	s.mu.Lock()
+	s.mu.closed = true
+	s.mu.Unlock()
 	s.wg.Wait()
 	if c := s.grid.Load(); c != nil {
 		c.Close()
 	}
 	return err
+}
+
+// spawn runs f on a goroutine that Close waits for, or returns false where the sidecar is being closed: commands whose time is not over are
+// sent once more then, too.
+func (s *Sidecar) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closed {
+		return false
+	}
+	s.wg.Go(f)
+	return true
+}
+
+// answerSoon is spawn of what has a command answered; where it cannot be, nothing is executed.
+func (s *Sidecar) answerSoon(done func(server.Answer), f func()) {
+	if !s.spawn(f) {
+		done(server.Answer{Outcome: server.NotExecuted})
+	}
 }
 
 // join looks for the grid until it is found.

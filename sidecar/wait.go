@@ -15,7 +15,7 @@ const waitPiece = time.Second
 
 // waitFor has a node execute WAIT, on a connection of its own: others must not wait behind it.
 func (s *Sidecar) waitFor(c *client.Client, to server.NodeID, f *server.Forwarded, done func(server.Answer)) {
-	s.wg.Go(func() {
+	s.answerSoon(done, func() {
 		ctx, cancel := context.WithTimeout(s.ctx, f.Timeout+answerSlack)
 		defer cancel()
 		line, err := c.Dial(ctx, string(to), client.Side{Resp: f.Resp})
