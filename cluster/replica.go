@@ -171,9 +171,8 @@ func (a *replica) applyRow(row *core.Row, now time.Duration, tx *partition.Tx) c
 	}
 	a.reign.Store(a.mu.Row().Reign) // before commit: see committed
 	a.leads.Store(a.mu.Primary())
-	a.writable.Store(a.mu.Writable())
+	a.takeWritesLocked(tx)
 	if !a.mu.Primary() {
-		tx.SetActive(a.id, false)
 		a.commit.Store(0)
 	}
 	if led && !goesOn {
@@ -187,19 +186,28 @@ func (a *replica) applyRow(row *core.Row, now time.Duration, tx *partition.Tx) c
 }
 
 // open lets a primary serve, once its row's step is carried out.
-func (a *replica) open() {
-	if a.leads.Load() {
-		a.data.SetActive(a.writable.Load()) // where too few copies are in sync nothing expires: a delete could not be logged (R17)
-	}
+func (a *replica) open(tx *partition.Tx) {
+	tx.Begin(0, a.id)
+	defer tx.End()
 	a.r.leases.RLock()
 	defer a.r.leases.RUnlock()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.mu.ready = true
+	a.takeWritesLocked(tx)
 	if a.mu.Primary() {
 		a.commit.Store(a.mu.Commit())
 	}
 	a.refreshLocked()
+}
+
+// takeWritesLocked decides whether writes are executed. The partition's lock is held, through tx, since both go together: where writes are
+// not taken, nothing expires either, as a delete could not be logged (R17); and a command that is let through to a copy which lets its
+// expired keys stay would find them in its way.
+func (a *replica) takeWritesLocked(tx *partition.Tx) {
+	takes := a.mu.ready && a.mu.Primary() && !a.mu.Held() && a.mu.Writable()
+	a.writable.Store(takes)
+	tx.SetActive(a.id, takes)
 }
 
 // refresh notes when commands may be executed, after leases have changed.
@@ -241,7 +249,7 @@ func (a *replica) tick(tx *partition.Tx) {
 	if a.mu.Held() && !held { // from here on nothing is executed, and a successor may begin as soon as it is asked to
 		tx.LoseTracked(a.id)
 	}
-	tx.SetActive(a.id, a.mu.ready && a.mu.Primary() && !a.mu.Held() && a.mu.Writable())
+	a.takeWritesLocked(tx)
 	a.lightLocked(s)
 	a.expireWaitersLocked(now)
 	a.mu.Unlock()

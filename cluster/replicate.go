@@ -169,7 +169,7 @@ func (r *Replicator) OnTable(d core.Delta) {
 	for i, p := range ids {
 		a := r.replicas[p]
 		a.carryOut(steps[i])
-		a.open()
+		a.open(r.tx)
 		a.answerEarly()
 		a.order.Unlock()
 	}

@@ -460,6 +460,35 @@ func TestReplicatorLargeBatch(t *testing.T) {
 	})
 }
 
+// R18: a primary whose copy does not keep up, and that hears of no table in which that copy has gone, ends to take writes, and goes on when
+// the copy has caught up.
+func TestReplicatorBacklog(t *testing.T) {
+	inMemory(t, func(t *testing.T, network *MemNetwork) {
+		g := newTestGrid(t, network, 2, 2)
+		g.balance()
+		n, backup := g.leader(0), g.nodes[0]
+		if backup == n {
+			backup = g.nodes[1]
+		}
+		n.lag.Store(int64(10 * time.Second))
+		network.SetLatency(n.host, backup.host, 200*time.Millisecond)
+		tx, key, value := partition.NewTx(n.store), keyOf(0), make([]byte, 1<<20)
+		for written := 0; n.repl.Writable(0); written++ {
+			tx.Begin(1, 0)
+			if _, ok := n.repl.Serves(0, g.now()); !ok || written > 100 {
+				tx.End()
+				t.Fatalf("with %d MB that are not committed: it serves %v, and takes writes", written, ok)
+			}
+			tx.SetString([]byte(key), value, partition.StringAuto, 0)
+			tx.End()
+			time.Sleep(2 * time.Millisecond)
+		}
+		network.SetLatency(n.host, backup.host, 0)
+		within(t, time.Minute, "it takes writes again", func() bool { return n.repl.Writable(0) })
+		g.checkCopies()
+	})
+}
+
 // Copies of a node that drains are compared with the others before they are dropped, while keys are written (R21).
 func TestReplicatorDrain(t *testing.T) {
 	inMemory(t, func(t *testing.T, network *MemNetwork) {

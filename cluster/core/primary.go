@@ -284,7 +284,7 @@ func (r *Replica) tickPeer(p *progress, s *Step, now time.Duration) {
 	}
 	lag := 0
 	if p.state != probing {
-		lag = r.log.bytesAfter(p.match)
+		lag = r.log.bytesAfter(p.match + 1) // a batch of any size that is on its way is no reason (R18)
 	}
 	switch {
 	case p.counts() && (r.silent(p, now) || lag > r.opt.LagBytesMax):

@@ -371,10 +371,13 @@ func (r *Replica) LeaseUntil() time.Duration {
 func (p *progress) counts() bool { return !p.learner || p.joining }
 
 // Writable tells whether writes may be taken: there are copies enough (R13), and not too much waits for its commit already, as
-// when a copy is stuck and nobody can be reached who takes it out of the ISR (R18).
+// when a copy is stuck and nobody can be reached who takes it out of the ISR (R18). A copy that is merely slow is taken out before.
 func (r *Replica) Writable() bool {
-	return r.enoughCopies() && r.log.bytesAfter(r.commit) <= r.opt.LagBytesMax
+	return r.enoughCopies() && r.log.bytesAfter(r.commit+1) <= uncommittedLags*r.opt.LagBytesMax
 }
+
+// uncommittedLags is how many times the lag for which a copy is to leave may wait for its commit.
+const uncommittedLags = 4
 
 func (r *Replica) enoughCopies() bool { return len(r.row.ISR) >= r.opt.Settings.MinISR }
 

@@ -239,6 +239,22 @@ func TestR18UncommittedIsBounded(t *testing.T) {
 	t.Errorf("%d MB executed and not committed, and still writable; LagBytesMax is %d", a.log.bytes>>20, a.opt.LagBytesMax)
 }
 
+// R18: one oversized batch drops no backup, however long it is on its way, and refuses no writes.
+func TestR18OversizedBatch(t *testing.T) {
+	a, _ := leaderAndBackup(t, 1)
+	a.granted(ms(100), memB)
+	a.Propose(1, make([]byte, 8*a.opt.LagBytesMax), ms(100))
+	if s := a.Tick(ms(150)); len(s.Propose) > 0 || !a.Writable() {
+		t.Errorf("proposed %v, writable %v", s.Propose, a.Writable())
+	}
+	for !a.Writable() || a.log.bytesAfter(a.Commit()+1) <= a.opt.LagBytesMax {
+		a.Propose(1, make([]byte, 1<<20), ms(150))
+	}
+	if s := a.Tick(ms(200)); len(s.Propose) != 1 || s.Propose[0].Kind != Shrink || !a.Writable() {
+		t.Errorf("with as much again behind it: proposed %v, writable %v", s.Propose, a.Writable())
+	}
+}
+
 // R8: A partition that is reset after it was lost waits for what was promised to the one who led before.
 func TestR8ResetKeepsPromises(t *testing.T) {
 	_, b := leaderAndBackup(t, 1)
