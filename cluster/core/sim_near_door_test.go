@@ -28,6 +28,7 @@ type simDoor struct {
 	dirty   []bool // partitions that have executed something since the last Flush
 	settled []bool // and of these, where it was committed at once
 
+	takes   []bool              // by partition: writes are executed, and keys expire
 	links   []*simLink          // to other nodes
 	guests  map[Member]*simLink // from other nodes
 	answers []simAnswer         // to them, to be sent
@@ -57,7 +58,7 @@ func newSimDoor(n *simNode) *simDoor {
 	parts := n.sim.setup.partitions
 	d := &simDoor{
 		node: n, inc: n.inc, waits: make([][]doorRest, parts), dirty: make([]bool, parts), settled: make([]bool, parts),
-		guests: map[Member]*simLink{},
+		takes: make([]bool, parts), guests: map[Member]*simLink{},
 	}
 	d.top = d.topology()
 	srv, err := server.New(server.Options{
@@ -175,7 +176,7 @@ func (d *simDoor) ServesUntil(p int, at time.Duration) time.Duration {
 	return until
 }
 
-func (d *simDoor) Writable(p int) bool { return d.part(p).rep.Writable() }
+func (d *simDoor) Writable(p int) bool { return d.takes[p] }
 
 func (d *simDoor) committed(r server.Rest) bool {
 	rep := d.part(r.Partition).rep
@@ -326,9 +327,7 @@ func (d *simDoor) content(p int) uint64 {
 func (d *simDoor) rowApplied(p int, led, goesOn bool) {
 	rep := d.part(p).rep
 	d.tx.Begin(0, p)
-	if !rep.Primary() {
-		d.tx.SetActive(p, false)
-	}
+	d.takeWrites(p, goesOn && !rep.Held() && rep.Writable())
 	if led && !goesOn {
 		for _, r := range d.waits[p] {
 			r.w.fail()
@@ -345,7 +344,9 @@ func (d *simDoor) followed() { d.top = d.topology() }
 // open lets a primary work, once its row's step is carried out.
 func (d *simDoor) open(p int) {
 	if rep := d.part(p).rep; rep.Primary() {
-		d.srv.Store().Partition(p).SetActive(rep.Writable())
+		d.tx.Begin(0, p)
+		d.takeWrites(p, !rep.Held() && rep.Writable())
+		d.tx.End()
 	}
 }
 
@@ -357,8 +358,14 @@ func (d *simDoor) ticked(p int, held bool) {
 		d.node.sim.count("near: partition told of before a handover")
 		d.tx.LoseTracked(p)
 	}
-	d.tx.SetActive(p, rep.Primary() && !rep.Held() && rep.Writable())
+	d.takeWrites(p, rep.Primary() && !rep.Held() && rep.Writable())
 	d.tx.End()
+}
+
+// takeWrites says whether writes are executed, and keys expire. The transaction holds the partition.
+func (d *simDoor) takeWrites(p int, takes bool) {
+	d.takes[p] = takes
+	d.tx.SetActive(p, takes)
 }
 
 // topology is the node's table as doors see it.
