@@ -341,7 +341,9 @@ func (c *ControlPlane) serve(conn *Conn) {
 func (c *ControlPlane) info(since uint64) gridInfo {
 	t := c.follower.newest()
 	if len(t.Rows) == 0 {
-		return gridInfo{}
+		return gridInfo{Generation: c.generation}
 	}
-	return gridInfo{Member: true, Grid: t.Settings.Grid, Leader: *c.leader.Load(), Servers: *c.servers(), Delta: t.Since(since)}
+	return gridInfo{
+		Member: true, Grid: t.Settings.Grid, Leader: *c.leader.Load(), Servers: *c.servers(), Delta: t.Since(since), Generation: c.generation,
+	}
 }

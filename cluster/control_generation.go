@@ -20,7 +20,7 @@ import (
 type heritage struct {
 	saved  savedGrid
 	info   gridInfo    // the grid, as the next begins with it
-	stores *raftStores // of the raft that this node begins; nil: it opens its own
+	stores *raftStores // of the raft that this node begins, or goes on with where it has no disk; nil: it opens its own
 }
 
 // errSucceeded: this control plane is over, and what is to come after it is known.
@@ -118,8 +118,11 @@ func (c *ControlPlane) promise(g Generation, founder string) error {
 		case g != s.Promised && g.Number <= s.Promised.Number:
 			return fmt.Errorf("it has promised to follow generation %s: another recovery is under way", s.Promised)
 		}
-		s.Promised = g
-		s.Peers = append([]string{founder}, slices.DeleteFunc(slices.Clone(s.Peers), func(a string) bool { return a == founder })...)
+		if s.Promised != g && s.Promised != (Generation{}) {
+			s.Superseded = append(slices.Clone(s.Superseded), supersededPromise{s.Promised, s.Peers[0]})
+			s.Superseded = s.Superseded[max(0, len(s.Superseded)-supersededMax):]
+		}
+		s.promise(g, founder)
 		return nil
 	})
 	if err != nil {
@@ -131,6 +134,12 @@ func (c *ControlPlane) promise(g Generation, founder string) error {
 	return nil
 }
 
+// promise notes that the node is to follow a generation, and where that begins.
+func (s *savedGrid) promise(g Generation, founder string) {
+	s.Promised = g
+	s.Peers = append([]string{founder}, slices.DeleteFunc(slices.Clone(s.Peers), func(a string) bool { return a == founder })...)
+}
+
 // freeze ends the node's part in this control plane. It returns once raft has nothing more to say here.
 func (c *ControlPlane) freeze() {
 	c.promises.frozen.Store(true)
@@ -139,18 +148,57 @@ func (c *ControlPlane) freeze() {
 	c.leader.Store(&leaderInfo{Term: c.leader.Load().Term})
 }
 
-// release takes a promise back: nothing will come of that generation. The node goes on with its own.
+// release takes a promise back: nothing will come of that generation. An earlier one that had to make room for it counts again, for something
+// may have come of that: two persons begin a control plane each,
+//
+//	1 this node promises to follow the one that begins at e, and so do all others: it is begun
+//	2 before this node hears of that, it promises to follow the one that is to begin at d
+//	3 e does not, as it is in another by now, and d takes all promises back
+//
+// and with neither promise the node would go on with the control plane that both have given up. Without an earlier promise it does.
 func (c *ControlPlane) release(g Generation) error {
 	defer c.promises.take()()
 	saved := c.savedState()
-	if saved.Promised != g || g == (Generation{}) || c.promises.next != nil {
+	at := slices.IndexFunc(saved.Superseded, func(p supersededPromise) bool { return p.Generation == g })
+	last := len(saved.Superseded) - 1
+	switch {
+	case g == (Generation{}) || c.promises.next != nil:
 		return nil
+	case at >= 0:
+		return c.saveState(func(s *savedGrid) error {
+			s.Superseded = slices.Delete(slices.Clone(s.Superseded), at, at+1)
+			return nil
+		})
+	case saved.Promised != g:
+		return nil
+	case last >= 0:
+		return c.repromise(saved.Superseded[last])
 	}
 	if err := c.saveState(func(s *savedGrid) error { s.Promised = Generation{}; return nil }); err != nil {
 		return err
 	}
 	c.log.Warn("goes on with the control plane that it had: the other was given up before it began", "generation", g)
-	c.succeedLocked(heritage{saved: c.savedState(), info: c.info(0)})
+	h := heritage{saved: c.savedState(), info: c.info(0)}
+	if c.config.DataDir == "" {
+		h.stores = &c.raft.stores // there is nothing to open them from
+	}
+	c.succeedLocked(h)
+	return nil
+}
+
+// repromise has the last of the superseded promises count again.
+func (c *ControlPlane) repromise(p supersededPromise) error {
+	err := c.saveState(func(s *savedGrid) error {
+		s.Superseded = slices.Clone(s.Superseded[:len(s.Superseded)-1])
+		s.promise(p.Generation, p.Founder)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.log.Warn("waits for the control plane that it had promised to follow before", "generation", p.Generation, "begun_at", p.Founder)
+	c.founder.Store(&p.Founder)
+	signal(c.pullWanted)
 	return nil
 }
 
@@ -171,7 +219,7 @@ func (c *ControlPlane) found(g Generation, t *core.Table) error {
 	self := raftServer(c.config.Transport)
 	if err = stores.found(t, self); err == nil {
 		err = c.saveState(func(s *savedGrid) error {
-			s.Generation, s.Promised, s.Peers = g, Generation{}, []string{string(self.Address)}
+			s.Generation, s.Promised, s.Superseded, s.Peers = g, Generation{}, nil, []string{string(self.Address)}
 			return nil
 		})
 	}
@@ -213,7 +261,8 @@ func (c *ControlPlane) follow(info gridInfo) error {
 	err := c.clearRaft(g)
 	if err == nil {
 		err = c.saveState(func(s *savedGrid) error {
-			s.Grid, s.Node, s.Peers, s.Generation, s.Promised = info.Grid, c.self.Node, addressesOf(info.Servers), g, Generation{}
+			s.Grid, s.Node, s.Peers, s.Generation = info.Grid, c.self.Node, addressesOf(info.Servers), g
+			s.Promised, s.Superseded = Generation{}, nil
 			return nil
 		})
 	}
@@ -245,6 +294,11 @@ func (c *ControlPlane) mayFollow(g Generation) bool {
 	return !c.promises.entered.Load() && c.raft.LastIndex() == 0
 }
 
+// waitsBehind tells whether the node has promised to follow a generation, and a later one since.
+func (c *ControlPlane) waitsBehind(g Generation) bool {
+	return slices.ContainsFunc(c.savedState().Superseded, func(p supersededPromise) bool { return p.Generation == g })
+}
+
 // hear is told of a peer of another generation. It runs on the transport's goroutines.
 func (c *ControlPlane) hear(peer Identity) {
 	err := c.generation.against(peer.Generation)
@@ -254,6 +308,7 @@ func (c *ControlPlane) hear(peer Identity) {
 		c.log.Error("control plane", "peer", peer.Member, "error", err)
 	case c.mayFollow(peer.Generation):
 		signal(c.pullWanted)
+	case c.waitsBehind(peer.Generation): // until the later promise is taken back, or something comes of it
 	default:
 		c.fail(fmt.Errorf("%s: %w", peer.Member, err))
 	}

@@ -78,8 +78,13 @@ func (c *ControlPlane) enter(ctx context.Context, saved savedGrid) error {
 	switch {
 	case c.config.heritage != nil:
 		c.config.Transport.SetGrid(saved.Grid)
-		if err := c.learn(c.config.heritage.info); err != nil || !c.config.joining {
-			return err
+		if info := c.config.heritage.info; info.Member { // else it had no table
+			if err := c.learn(info); err != nil {
+				return err
+			}
+		}
+		if !c.config.joining {
+			return nil
 		}
 		return c.awaitMember(ctx)
 	case saved.known():
@@ -293,7 +298,19 @@ type savedGrid struct {
 
 	Generation Generation // of the control plane that the node follows
 	Promised   Generation // the only one that it may follow next (R34); zero: it has promised nothing, and is in its own
+	// Superseded are promises that later ones took the place of, and that nobody has taken back: the last of them counts again when the later one
+	// is taken back. At most supersededMax; none where Promised is zero.
+	Superseded []supersededPromise
 }
+
+// supersededPromise is a promise to follow a generation, and where that begins.
+type supersededPromise struct {
+	Generation Generation
+	Founder    string
+}
+
+// supersededMax is far more recoveries than persons begin before one of them comes to an end. Of more, the oldest are forgotten.
+const supersededMax = 16
 
 func (s savedGrid) known() bool { return s.Grid != [16]byte{} }
 
@@ -313,6 +330,13 @@ type gridJSON struct {
 
 	Generation *generationJSON `json:"generation,omitempty"`
 	Promised   *generationJSON `json:"promised,omitempty"`
+
+	Superseded []supersededJSON `json:"superseded,omitempty"`
+}
+
+type supersededJSON struct {
+	Generation *generationJSON `json:"generation"`
+	Founder    string          `json:"founder"`
 }
 
 // loadGrid reads what a node's directory says; nothing where there is no directory or file.
@@ -342,6 +366,11 @@ func loadGrid(dir string, node core.NodeID) (savedGrid, error) {
 	if err == nil {
 		s.Promised, err = j.Promised.parse()
 	}
+	for i := 0; i < len(j.Superseded) && err == nil; i++ {
+		p := supersededPromise{Founder: j.Superseded[i].Founder}
+		p.Generation, err = j.Superseded[i].Generation.parse()
+		s.Superseded = append(s.Superseded, p)
+	}
 	switch {
 	case err != nil:
 		return savedGrid{}, fmt.Errorf("%s: %w", path, err)
@@ -360,6 +389,9 @@ func (s savedGrid) store(dir string) error {
 	j := gridJSON{
 		Version: gridVersion, Grid: hex.EncodeToString(s.Grid[:]), Node: string(s.Node), Peers: s.Peers,
 		Generation: generationToJSON(s.Generation), Promised: generationToJSON(s.Promised),
+	}
+	for _, p := range s.Superseded {
+		j.Superseded = append(j.Superseded, supersededJSON{generationToJSON(p.Generation), p.Founder})
 	}
 	if j.Generation != nil || j.Promised != nil {
 		j.Version = gridVersionLater

@@ -16,7 +16,6 @@ import (
 // survey is what this node says of itself to who would begin another control plane, and which nodes answer at some addresses.
 func (c *ControlPlane) survey(addrs []string) surveyAnswer {
 	a := surveyAnswer{Member: c.self, Promised: c.savedState().Promised, Info: c.info(0)}
-	a.Info.Generation = c.generation
 	if !c.promises.frozen.Load() { // else it hears nobody, and does not vote
 		a.Leader, _ = c.Leader()
 		a.Votes = slices.ContainsFunc(c.raft.servers(), func(s raft.Server) bool {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/neargrid/neargrid/cluster/core"
@@ -381,6 +382,72 @@ func TestR34Promise(t *testing.T) {
 		if a.control.Load().generation != (Generation{}) {
 			t.Error("a is of another generation")
 		}
+	})
+}
+
+// TestR34PromiseSuperseded: a promise that a later one has taken the place of counts again when that is taken back, for by then a control
+// plane may have been begun on it; until then the node neither follows nor fails. What is taken back in the other order leaves nothing.
+func TestR34PromiseSuperseded(t *testing.T) {
+	dir := t.TempDir()
+	onNodes(t, func(t *testing.T, g *nodeGrid) {
+		g.dir = dir
+		left, lost := g.loseVoters(50)
+		n := left[0]
+		c := n.control.Load()
+		one, two, three := Generation{1, [16]byte{1}}, Generation{2, [16]byte{2}}, Generation{3, [16]byte{3}}
+		do := func(what string, err error, promised, superseded Generation, founder string) {
+			t.Helper()
+			saved, loadErr := loadGrid(c.config.DataDir, n.self.Node)
+			var behind Generation
+			for _, p := range saved.Superseded {
+				behind = p.Generation
+			}
+			if err != nil || loadErr != nil || saved.Promised != promised || behind != superseded || saved.Peers[0] != founder || !c.promises.frozen.Load() {
+				t.Errorf("%s: %v; on disk %+v, %v, frozen %v", what, err, saved, loadErr, c.promises.frozen.Load())
+			}
+		}
+		do("promise one", c.promise(one, "one:1"), one, Generation{}, "one:1")
+		do("promise two", c.promise(two, "two:1"), two, one, "two:1")
+		do("promise two again", c.promise(two, "two:1"), two, one, "two:1")
+		c.hear(Identity{Member: left[1].self, Generation: one})
+		if c.mayFollow(one) || !c.mayFollow(two) {
+			t.Error("it may follow one, or not two")
+		}
+		synctest.Wait()
+		g.noFailures(left...)
+		do("take back two", c.release(two), one, Generation{}, "one:1")
+		if !c.mayFollow(one) || *c.founder.Load() != "one:1" || n.control.Load() != c {
+			t.Error("it goes on with what it has given up, or looks for one elsewhere")
+		}
+		do("promise three", c.promise(three, "three:1"), three, one, "three:1")
+		do("take back one", c.release(one), three, Generation{}, "three:1")
+		if err := c.release(three); err != nil {
+			t.Error(err)
+		}
+		asItWas := func() bool {
+			c := n.control.Load()
+			return !c.promises.frozen.Load() && c.savedState().Promised == (Generation{})
+		}
+		within(t, 10*time.Second, "it is as it was", asItWas)
+
+		// The same in a later generation.
+		r, err := g.recoverAt(n, lost...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		within(t, 2*time.Minute, "three voters", func() bool { return len(n.voterNames()) == 3 })
+		g.kill(left[1])
+		g.kill(left[2])
+		g.noLeader(n)
+		c = n.control.Load()
+		if err := errors.Join(c.promise(Generation{5, [16]byte{5}}, "five:1"), c.release(Generation{5, [16]byte{5}})); err != nil {
+			t.Error(err)
+		}
+		within(t, 10*time.Second, "it is as it was", asItWas)
+		if of := n.control.Load().generation; of != r.Generation {
+			t.Errorf("it is of generation %s, want %s", of, r.Generation)
+		}
+		g.noFailures(n)
 	})
 }
 
