@@ -157,6 +157,16 @@ func TestLoadPassedTakenBack(t *testing.T) {
 	})
 }
 
+// holdAfterDelete has a key of b missing by a deletion that is committed, and b commit nothing more.
+func (g *testGrid) holdAfterDelete(a *client) (b *gridNode) {
+	b = g.nodes["b"]
+	a.feed(protocol.AppendCommand(nil, "SET", "b", "v"))
+	a.feed(protocol.AppendCommand(nil, "DEL", "b"))
+	g.settle()
+	b.hold()
+	return b
+}
+
 // What was forwarded: the client has gone, before the answer or behind it; the answer is lost with the stream, or comes too late.
 func TestLoadPassedForwarded(t *testing.T) {
 	for _, tt := range []struct {
@@ -199,11 +209,7 @@ func TestLoadPassedForwarded(t *testing.T) {
 			g.nodes["b"].server.Gone("a")
 		}},
 		{"the stream ends before the command is executed", func(g *testGrid, a *client, l *gridLink) {
-			b := g.nodes["b"]
-			a.feed(protocol.AppendCommand(nil, "SET", "b", "v"))
-			a.feed(protocol.AppendCommand(nil, "DEL", "b"))
-			g.settle()
-			b.hold()
+			b := g.holdAfterDelete(a)
 			l.holdAnswers()
 			a.feed(protocol.AppendCommand(nil, "GRID.LOAD", "b", "60000"))
 			g.settle()
@@ -212,21 +218,13 @@ func TestLoadPassedForwarded(t *testing.T) {
 			b.release(nil)
 		}},
 		{"the answer comes later than the other node waits", func(g *testGrid, a *client, l *gridLink) {
-			b := g.nodes["b"]
-			a.feed(protocol.AppendCommand(nil, "SET", "b", "v"))
-			a.feed(protocol.AppendCommand(nil, "DEL", "b"))
-			g.settle()
-			b.hold()
+			b := g.holdAfterDelete(a)
 			a.feed(protocol.AppendCommand(nil, "GRID.LOAD", "b", "60000"))
 			g.pass(commandTimeMax + 100*time.Millisecond)
 			b.release(nil)
 		}},
 		{"what the answer rests on is not committed", func(g *testGrid, a *client, l *gridLink) {
-			b := g.nodes["b"]
-			a.feed(protocol.AppendCommand(nil, "SET", "b", "v"))
-			a.feed(protocol.AppendCommand(nil, "DEL", "b"))
-			g.settle()
-			b.hold()
+			b := g.holdAfterDelete(a)
 			a.feed(protocol.AppendCommand(nil, "GRID.LOAD", "b", "60000"))
 			g.settle()
 			b.release(errors.New("no more copies"))
